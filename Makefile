@@ -1,0 +1,87 @@
+# What people and CI do here. All of it runs in .venv, which is made from the lock file when it is first needed and
+# again when the lock or pyproject.toml changes; in between nothing needs the network.
+
+CANDIDATES := python3 python3.13 python3.12 python3.11
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(shell for name in $(CANDIDATES); do $$name -c '$(RECENT)' 2>/dev/null && echo $$name; done))
+
+BIN := .venv/bin
+READY := .venv/.made-from-lock
+PIP := -m pip --disable-pip-version-check
+ARGS ?=
+PIP_TOOLS := 7.6.2
+COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
+
+, := ,
+refuse = { echo "$(strip $(1))" >&2; exit 1; }
+
+# A virtual environment knows where it lies and which Python it came from: one that was moved, or lost its Python, is
+# made anew.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(READY) 2>/dev/null),$(CURDIR))
+$(shell rm -f $(READY))
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types format wheel check lock clean
+
+help: ## List what can be made.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Watch events travel from Kafka to services; nothing else is needed (ARGS=--keep goes on running).
+	@$(BIN)/sprintly-services demo $(ARGS)
+
+test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="-k lanes" picks some).
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Look for mistakes in the code and its layout.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY) ## Check the types.
+	@$(BIN)/mypy
+
+format: $(READY) ## Lay out the code and mend what can be mended.
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel: $(READY) ## Build the wheel and try it in an environment of its own.
+	@echo "Building the wheel and installing it elsewhere"
+	@rm -rf dist && mkdir -p build
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >build/wheel.log 2>&1 || { cat build/wheel.log; exit 1; }
+	@wheel=$$(ls "$(CURDIR)"/dist/*.whl) && place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && \
+	$(BIN)/python -m venv "$$place" && \
+	"$$place/bin/python" $(PIP) install --quiet --require-hashes -r requirements.lock && \
+	"$$place/bin/python" $(PIP) install --quiet --no-deps "$$wheel" && \
+	cd "$$place" && bin/sprintly-services --version && bin/sprintly-services --help >/dev/null
+
+check: lint types wheel test ## What CI runs: lint, types, wheel, test.
+
+lock: ## Make the lock files anew from pyproject.toml (ARGS=--upgrade takes the newest versions).
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || $(call refuse,The oldest Python \
+	supported makes the lock$(,) so that nothing is left out: make lock PYTHON=python3.11)
+	@$(PYTHON) -m venv --clear build/lock
+	@build/lock/bin/python $(PIP) install --quiet pip-tools==$(PIP_TOOLS)
+	@unset PIP_FIND_LINKS; \
+	$(COMPILE) $(ARGS) --output-file requirements.lock && \
+	$(COMPILE) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@for lock in requirements.lock requirements-dev.lock; do \
+	{ echo '# Made from pyproject.toml by "make lock"; every file is known by its hash.'; cat $$lock; } >build/new && \
+	mv build/new $$lock; done
+
+clean: ## Remove all that was made here.
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || $(call refuse,No Python 3.11 or later was found (tried $(CANDIDATES)): install one$(,) \
+	or name it by make PYTHON=…)
+	@$(PYTHON) -c '$(RECENT)' || $(call refuse,$(PYTHON) is not Python 3.11 or later: name one by make PYTHON=…)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call refuse,$(PYTHON) lacks its venv module: install \
+	it (on Debian and Ubuntu: apt install python3-venv))
+	@echo "Making .venv with $$($(PYTHON) -V) from requirements-dev.lock; this happens once"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python $(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@$(BIN)/python $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" >$@

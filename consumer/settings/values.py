@@ -1,0 +1,163 @@
+"""What a setting's text means: durations, sizes, counts, addresses, networks; each reader has the writer beside it.
+
+A reader takes what the environment (text) or a TOML file (also numbers and lists) gives, and raises ValueError with
+the reason when it means nothing. The sentence that names the setting is made around that reason, in this package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_DURATION_HINT = "give seconds, or a number with ms, s, m, h or d, as in 15s"
+_SIZE_HINT = "give bytes, or a number with kB, MB, GB, KiB, MiB or GiB, as in 64MiB"
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
+_SERVER = re.compile(r"(?:[A-Z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", re.ASCII)
+_LISTENER = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", re.ASCII)
+_TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_TOPIC_LIMIT = 249 - len(".control")  # Kafka takes names of 249 characters; the longest derived one must fit
+_HIGHEST_PORT = 65535
+_LONGEST = 365 * 86400.0  # in milliseconds this is still far from what timers and libraries can hold
+
+
+def read_text(value: object) -> str:
+    """Return the text without the spaces around it; one that is empty is refused."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a text that is not empty")
+    return value.strip()
+
+
+def read_choice(value: object) -> object:
+    """Return a word in lower case, so that `JSON` is as good as `json`."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def read_path(value: object) -> Path:
+    """Return the path in a text that is not empty; a path is taken as it is."""
+    return value if isinstance(value, Path) else Path(read_text(value))
+
+
+def read_duration(value: object) -> float:
+    """Return the seconds in "15s", "500ms", "5m", "2h", "1d" or a plain number: more than 0, a year at most."""
+    seconds = _amount(value, _SECONDS, f"not a duration: {_DURATION_HINT}")
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"must be more than 0 and at most {write_duration(_LONGEST)}")
+    return seconds
+
+
+def write_duration(seconds: float) -> str:
+    """Return the shortest text that `read_duration` reads as these seconds."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds * 1000:.12g}ms"
+
+
+def read_size(value: object) -> int:
+    """Return the bytes in "64MiB", "8MB", "512kB" (in any case) or a plain number of bytes, at least 1."""
+    size = int(_amount(value, _BYTES, f"not a size: {_SIZE_HINT}"))
+    if size < 1:
+        raise ValueError("must be at least 1 byte")
+    return size
+
+
+def write_size(size: int) -> str:
+    """Return the shortest text that `read_size` reads as these bytes."""
+    for unit in ("GiB", "MiB", "KiB", "GB", "MB", "kB"):
+        if size % _BYTES[unit.lower()] == 0:
+            return f"{size // _BYTES[unit.lower()]}{unit}"
+    return str(size)
+
+
+def _amount(value: object, units: Mapping[str, float], otherwise: str) -> float:
+    match = _AMOUNT.fullmatch(str(value).strip())
+    unit = units.get(match[2].lower()) if match else None
+    if not match or unit is None:
+        raise ValueError(otherwise)
+    return float(match[1]) * unit
+
+
+def read_count(value: object) -> int:
+    """Return a whole number of at least 1."""
+    text = str(value).strip()
+    if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
+        raise ValueError("not a whole number from 1 to 999999999")
+    return int(text)
+
+
+def read_servers(value: object) -> str:
+    """Return a comma-separated list of `host:port` without spaces."""
+    parts = [part.strip() for part in read_text(value).split(",")]
+    for part in parts:
+        match = _SERVER.fullmatch(part)
+        if not match or not 0 < int(match[1] or 1) <= _HIGHEST_PORT:
+            raise ValueError(f"{part!r} is not host:port")
+    return ",".join(parts)
+
+
+def read_topic(value: object) -> str:
+    """Return the name of a topic that Kafka takes, and whose derived topics it takes as well."""
+    topic = read_text(value)
+    if not _TOPIC.fullmatch(topic) or topic in (".", ".."):
+        raise ValueError("not a topic's name: letters, digits, '.', '_' and '-' only")
+    if len(topic) > _TOPIC_LIMIT:
+        raise ValueError(f"too long: the names that derive from it leave {_TOPIC_LIMIT} characters")
+    return topic
+
+
+class Address(NamedTuple):
+    """Where a server listens; port 0 lets the system pick one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def read_listener(value: object) -> Address | None:
+    """Return the address in `host:port` (an IPv6 host in brackets), or None for `off`; an address is taken as it is."""
+    if isinstance(value, Address):
+        return value
+    text = read_text(value)
+    if text.lower() == "off":
+        return None
+    match = _LISTENER.fullmatch(text)
+    if not match or int(match[3]) > _HIGHEST_PORT:
+        raise ValueError("not host:port: give one as in 0.0.0.0:9464 (port 0 picks one), or off")
+    return Address(match[1] or match[2], int(match[3]))
+
+
+def write_listener(address: Address | None) -> str:
+    """Return the text that `read_listener` reads as this address."""
+    return str(address or "off")
+
+
+def read_networks(value: object) -> tuple[Network, ...]:
+    """Return the networks of a comma-separated text or of a list of CIDRs; a single address is a network of one."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, list | tuple):
+        return tuple(_network(str(part).strip()) for part in parts if str(part).strip())
+    raise ValueError("not a list of CIDRs: give them as in 10.0.0.0/8,192.168.1.7")
+
+
+def write_networks(networks: Iterable[Network]) -> str:
+    """Return the text that `read_networks` reads as these networks."""
+    return ",".join(str(network) for network in networks)
+
+
+def _network(text: str) -> Network:
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a CIDR: give one as in 10.0.0.0/8, or an address") from None
+    if str(network.network_address) != str(ip_network(text.partition("/")[0]).network_address):
+        raise ValueError(f"{text!r} is an address inside a network: did you mean {network}?")
+    return network

@@ -1,0 +1,63 @@
+"""What all tests share: the real Kafka, asked for by fixture, and the line that says which one it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from kafka import ADDRESS_VARIABLE, Kafka, KafkaUnavailable, real_kafka
+
+FIXTURE = "kafka_bootstrap"
+NEEDED = ADDRESS_VARIABLE in os.environ or any(
+    os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI")
+)
+
+broker = pytest.StashKey[Kafka]()
+missing = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def _kafka(pytestconfig: pytest.Config) -> Iterator[Kafka | None]:
+    """The real Kafka, started when the first test asks for it; None where there is none."""
+    with ExitStack() as stack:
+        try:
+            pytestconfig.stash[broker] = kafka = stack.enter_context(real_kafka(os.environ))
+        except KafkaUnavailable as error:
+            pytestconfig.stash[missing] = str(error)
+            yield None
+        else:
+            yield kafka
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(_kafka: Kafka | None, pytestconfig: pytest.Config) -> str:
+    """The real Kafka's address. Without one the test is skipped; it fails where one was named or is required.
+
+    SPRINTLY_TEST_BOOTSTRAP names one; SPRINTLY_REQUIRE_KAFKA=1 and CI=true require one.
+    """
+    if _kafka:
+        return _kafka.bootstrap
+    reason = f"needs the real Kafka: {pytestconfig.stash[missing]}"
+    return pytest.fail(reason, pytrace=False) if NEEDED else pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the real Kafka, so that `-m "not kafka"` leaves it out."""
+    for item in items:
+        if FIXTURE in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say in one line which broker the tests had."""
+    if config.stash.get(broker, None):
+        line = config.stash[broker].title
+    elif reason := config.stash.get(missing, ""):
+        skipped = [report for report in terminalreporter.getreports("skipped") if "kafka" in report.keywords]
+        outcome = f"{len(skipped)} tests that need the real Kafka were skipped" if skipped else "what needs it failed"
+        line = f"none: {outcome} ({reason})"
+    else:
+        line = "none was asked for"
+    terminalreporter.write_line(f"broker: {line}")

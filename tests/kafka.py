@@ -1,0 +1,138 @@
+"""The real Kafka that tests run on: one that is there already, or one in a container that ends with the tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+VERSION = "4.3.1"
+IMAGE = f"apache/kafka:{VERSION}"
+START_TIMEOUT = 90.0  # seconds; it takes 3 to 5 where nothing else runs
+LOOPBACK = "127.0.0.1"
+ADDRESS_VARIABLE = "SPRINTLY_TEST_BOOTSTRAP"
+
+
+class KafkaUnavailable(Exception):
+    """There is no real Kafka to test on; the text says why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A broker that answers: where it is, and what to call it in the tests' summary."""
+
+    bootstrap: str
+    title: str
+
+
+@contextmanager
+def real_kafka(environ: Mapping[str, str]) -> Iterator[Kafka]:
+    """Give the broker that SPRINTLY_TEST_BOOTSTRAP names, else one in a container; raise KafkaUnavailable without."""
+    if address := environ.get(ADDRESS_VARIABLE):
+        if not answers(address, START_TIMEOUT / 3):
+            raise KafkaUnavailable(f"{address} ({ADDRESS_VARIABLE}) does not answer")
+        yield Kafka(address, f"Kafka at {address} ({ADDRESS_VARIABLE})")
+    else:
+        with _container() as address:
+            yield Kafka(address, f"Apache Kafka {VERSION} at {address} (testcontainers)")
+
+
+def answers(bootstrap: str, timeout: float) -> bool:
+    """Whether a broker at this address tells of its cluster within so many seconds."""
+    # The client's own log would be a line a refused connection.
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 250})
+    deadline = monotonic() + timeout
+    while (left := deadline - monotonic()) > 0:
+        try:
+            return bool(admin.list_topics(timeout=min(left, 5.0)).brokers)
+        except KafkaException:
+            continue
+    return False
+
+
+@contextmanager
+def _container() -> Iterator[str]:
+    # Ryuk is one image more, from a registry that may be out of reach; the container is stopped below.
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+    # Imported after that line, since testcontainers reads the environment when it is imported.
+    from docker.errors import DockerException  # type: ignore[import-untyped]
+    from testcontainers.core.container import DockerContainer
+
+    try:
+        container = DockerContainer(IMAGE)
+        host = container.get_docker_client().host()
+    except DockerException as error:
+        raise KafkaUnavailable(f"no Docker, no {ADDRESS_VARIABLE}") from error
+    # Not "localhost", which clients also try as ::1; and a broker that lets everyone in is for this machine only.
+    host = LOOPBACK if host == "localhost" else host
+    port = free_port()
+    container.with_envs(**broker_variables(host, port))
+    ports: dict[str, Any] = container.ports  # typed without docker's own (address, port)
+    ports[str(port)] = (LOOPBACK, port) if host == LOOPBACK else port
+    try:
+        container.start()
+    except DockerException as error:
+        reason = getattr(error, "explanation", error)
+        raise KafkaUnavailable(f"Docker cannot run {IMAGE}: {reason}") from error
+    try:
+        if not answers(f"{host}:{port}", START_TIMEOUT):
+            raise KafkaUnavailable(f"{IMAGE} did not answer within {START_TIMEOUT:.0f} s: {_last_words(container)}")
+        yield f"{host}:{port}"
+    finally:
+        container.stop()
+
+
+def broker_variables(host: str, port: int) -> dict[str, str]:
+    """The image's variables for one KRaft node that clients reach, as it does itself, at `host:port`.
+
+    With one of its own variables set, the image leaves out its defaults: so all that is needed stands here. Inside and
+    outside it has the same port, since a broker writes transaction markers to its own advertised address. Sessions
+    are short, so that the partitions of a killed member are taken over soon.
+    """
+    properties = {
+        "node.id": "1",
+        "process.roles": "broker,controller",
+        "listeners": f"PLAINTEXT://:{port},CONTROLLER://:{_other(port)}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"1@localhost:{_other(port)}",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.consumer.min.session.timeout.ms": "1000",
+        "group.consumer.session.timeout.ms": "6000",
+        "group.consumer.min.heartbeat.interval.ms": "500",
+        "group.consumer.heartbeat.interval.ms": "1000",
+        "auto.create.topics.enable": "false",
+    }
+    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in properties.items()}
+
+
+def free_port() -> int:
+    """A port of this machine that was free a moment ago."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _other(port: int) -> int:
+    """The controller's port, inside the container only."""
+    return 9093 if port != 9093 else 9094
+
+
+def _last_words(container: Any) -> str:
+    output, errors = container.get_logs()
+    lines = (output + errors).decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
