@@ -1,0 +1,85 @@
+"""A record as the broker hands it over, and the event that the codec makes of it."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeAlias
+
+Payload: TypeAlias = dict[str, Any]
+Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class Record(NamedTuple):
+    """One Kafka record: bytes and where they came from. `timestamp` is in milliseconds since 1970 (UTC)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Headers = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value together: what a buffered record is counted with."""
+        return len(self.value or b"") + len(self.key or b"")
+
+
+class Outgoing(NamedTuple):
+    """A record to be written; without a `partition` its key chooses one (murmur2, as Java's producer does)."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+
+
+class Event:
+    """One decoded record: the payload that services get, and where it came from.
+
+    `lane` is the 64-bit hash of the record's key; None asks for no order. `origin` is where the event was first read:
+    the record itself, or for a replayed dead letter the record it was made of, so that delivery ids stay the same.
+    """
+
+    __slots__ = ("action", "body", "lane", "model", "origin", "payload", "product", "record")
+
+    def __init__(self, record: Record, payload: Payload, origin: Record | None = None) -> None:
+        self.record = record
+        self.origin = origin or record
+        self.payload = payload
+        self.model: str = payload["model"]
+        self.action: str = payload.setdefault("action", "created")
+        self.product: int = payload["product"]["id"]
+        self.lane = lane_of(record.key)
+        self.body: bytes | None = None  # the payload as JSON, once a service has asked for it
+
+
+def lane_of(key: bytes | None) -> int | None:
+    """Return the lane of a record key: a hash that is the same in every process, since states keep it."""
+    if key is None:
+        return None
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
+
+
+def record_key(payload: Payload) -> bytes:
+    """Return the key of an event's record: what happens to one item stays in order, a Deploy concerns its product.
+
+    It is `product:number`, the number being that of the item itself or of the one commented, favorited or blocked.
+    """
+    product = payload["product"]["id"]
+    attributes = payload.get("attributes") or {}
+    where = {"Item": attributes, "Block": attributes.get("blocked")}.get(payload["model"], attributes.get("item"))
+    number = where.get("number") if isinstance(where, dict) else None
+    return (f"{product}" if number is None else f"{product}:{number}").encode()
