@@ -1,0 +1,310 @@
+"""Subscriptions: a YAML text comes in, checked and frozen subscriptions with their services go out, in file order."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from consumer.errors import ConfigurationError
+from consumer.strictyaml import read_yaml
+from services import (
+    OptionsError,
+    RecordingSession,
+    ServiceBase,
+    ServiceError,
+    ServiceOptions,
+    get_available_services,
+    is_glob,
+    matches,
+    reveal,
+)
+
+Services = Mapping[str, type[ServiceBase]]
+_T = TypeVar("_T")
+
+FIELDS = ("id", "product", "service", "events", "options", "order", "enabled")
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+"""`#` is not in it: it divides the id in the file from the destination in the ids made of it."""
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subscription:
+    """A product's enabled service with its options; `product` None stands for all products.
+
+    `events` None leaves it to the service which events it wants; `ordered` is whether events with the same record key
+    arrive in order. The service records what it would send and sends nothing itself.
+    """
+
+    id: str
+    product: int | None
+    service: ServiceBase
+    events: tuple[str, ...] | None = None
+    ordered: bool = True
+    enabled: bool = True
+
+    def wants(self, model: str, action: str) -> bool:
+        """Return whether it wants such events, whatever their product."""
+        return matches(self.service.events if self.events is None else self.events, model, action)
+
+
+def load_subscriptions(
+    path: str | Path, environ: Mapping[str, str], services: Services | None = None
+) -> tuple[Subscription, ...]:
+    """Return the subscriptions of a YAML file; raises ConfigurationError with everything that is wrong.
+
+    `environ` is where `${NAME}` in options is looked up; `services` are all that are available unless given.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: there is no such subscriptions file; SPRINTLY_SUBSCRIPTIONS says which one is read"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: the subscriptions file is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: the subscriptions file cannot be read: {error.strerror}") from None
+    return parse_subscriptions(text, environ, services, source=str(path))
+
+
+def parse_subscriptions(
+    text: str,
+    environ: Mapping[str, str],
+    services: Services | None = None,
+    *,
+    source: str = "subscriptions.yaml",
+) -> tuple[Subscription, ...]:
+    """Return the subscriptions of a YAML text; raises ConfigurationError with a sentence for each problem.
+
+    Each sentence begins with `source` and names the subscription, by its position where it has no usable id, and the
+    field. No sentence holds a value of an option or of the environment.
+    """
+    document, problems = read_yaml(text)
+    reader = _Reader(environ, _available() if services is None else services)
+    if document is not None or not problems:
+        reader.read(document)
+    if problems := [*problems, *reader.problems]:
+        raise ConfigurationError(*(f"{source}: {problem}" for problem in problems))
+    return tuple(reader.subscriptions)
+
+
+def _available() -> Services:
+    try:
+        return get_available_services()
+    except ServiceError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+class _Reader:
+    """Goes through a whole document and gathers subscriptions and problems."""
+
+    def __init__(self, environ: Mapping[str, str], services: Services) -> None:
+        self.subscriptions: list[Subscription] = []
+        self.problems: list[str] = []
+        self._environ = environ
+        self._services = services
+        self._positions: dict[str, int] = {}
+
+    def read(self, document: object) -> None:
+        if not isinstance(document, dict) or "subscriptions" not in document:
+            self.problems.append("the file is not a mapping with the key subscriptions")
+            return
+        unknown = (key for key in document if key != "subscriptions")
+        self.problems.extend(f"{key} is not a key of this file, which has subscriptions" for key in unknown)
+        entries = document["subscriptions"]
+        if not isinstance(entries, list):
+            self.problems.append("subscriptions is not a list")
+            return
+        for position, values in enumerate(entries, 1):
+            self._read_entry(position, values)
+
+    def _read_entry(self, position: int, values: object) -> None:
+        if not isinstance(values, dict):
+            self.problems.append(f"subscription number {position}: it is not a mapping")
+            return
+        entry = _Entry(values, self._environ, self._services)
+        subscriptions = entry.subscriptions()
+        if entry.id is not None and (first := self._positions.setdefault(entry.id, position)) != position:
+            entry.problems.append(f"id is already that of subscription number {first}")
+        name = entry.id or f"number {position}"
+        self.problems.extend(f"subscription {name}: {problem}" for problem in entry.problems)
+        self.subscriptions.extend(subscriptions)
+
+
+class _Entry:
+    """One item of the list, read field by field; `problems` is complete once `subscriptions` was called."""
+
+    def __init__(self, values: dict[Any, Any], environ: Mapping[str, str], services: Services) -> None:
+        self.problems: list[str] = [_unknown_field(key) for key in values if key not in FIELDS]
+        self._values = values
+        self._environ = environ
+        self._services = services
+        self.id = self._required("id", _id)
+
+    def subscriptions(self) -> list[Subscription]:
+        """Return what the entry stands for: one subscription, or one for each of its destinations."""
+        product = self._required("product", _product)
+        service = self._required("service", self._service)
+        events = self._optional("events", _events, None)
+        ordered = self._optional("order", _ordered, True)
+        enabled = self._optional("enabled", _enabled, True)
+        made = list(self._made(service)) if service else []
+        if self.problems:
+            return []
+        return [Subscription(f"{self.id}{suffix}", product, bound, events, ordered, enabled) for suffix, bound in made]
+
+    def _required(self, field: str, read: Callable[[Any], _T]) -> _T | None:
+        if field not in self._values:
+            self.problems.append(f"{field} is missing")
+        return self._optional(field, read, None)
+
+    def _optional(self, field: str, read: Callable[[Any], _T], default: _T) -> _T:
+        if field not in self._values:
+            return default
+        try:
+            return read(self._values[field])
+        except ValueError as error:
+            self.problems.append(f"{field} {error}")
+            return default
+
+    def _service(self, value: object) -> type[ServiceBase]:
+        if not isinstance(value, str):
+            raise ValueError("is not the name of a service")
+        service = self._services.get(value)
+        if service is None:
+            raise ValueError(_unknown_service(value, self._services))
+        if service.blocking:
+            raise ValueError(f"{value} is blocking: it waits for answers in between, which cannot be run yet")
+        return service
+
+    def _made(self, service: type[ServiceBase]) -> Iterator[tuple[str, ServiceBase]]:
+        """Yield the services with their options, each with what its destination adds to the id."""
+        values = self._values.get("options", {})
+        if not isinstance(values, dict):
+            self.problems.append("options is not a mapping")
+            return
+        values, unset = _expand(values, self._environ)
+        self.problems.extend(f"option {field} {text}" for field, text in unset)
+        try:
+            options = service.read_options(values)
+        except OptionsError as error:
+            # What could not be expanded has been named: that it does not fit either is no news.
+            unread = {_top(field) for field, _ in unset}
+            told = [problem for problem in error.problems if _top(problem[0]) not in unread]
+            self.problems.extend(f"{_option(field)} {text}" for field, text in told)
+            return
+        if not unset:
+            for suffix, destination in _destinations(options, values):
+                if (bound := self._bind(service, destination)) is not None:
+                    yield suffix, bound
+
+    def _bind(self, service: type[ServiceBase], options: ServiceOptions) -> ServiceBase | None:
+        try:
+            return service(options, RecordingSession())
+        except Exception as error:  # noqa: BLE001 - a constructor of anybody's, whose text may hold a secret
+            self.problems.append(f"service {service.name} cannot be made of its options: {type(error).__name__}")
+            return None
+
+
+def _id(value: object) -> str:
+    if isinstance(value, str) and ID.fullmatch(value):
+        return value
+    raise ValueError(
+        "is not text of up to 100 letters, digits, '.', '_', ':' and '-' that begins with one of the first two"
+    )
+
+
+def _product(value: object) -> int | None:
+    if value == "*":
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError('is neither the number of a product nor "*"')
+
+
+def _events(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not value:
+        raise ValueError("is not a list of globs")
+    for index, glob in enumerate(value):
+        if not (isinstance(glob, str) and is_glob(glob)):
+            raise ValueError(
+                f"has at [{index}] something else than a Model.action glob, as Item.created or *.created are"
+            )
+    return tuple(value)
+
+
+def _ordered(value: object) -> bool:
+    if value not in ("key", "none"):
+        raise ValueError("is neither key nor none")
+    return value == "key"
+
+
+def _enabled(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")
+    return value
+
+
+def _unknown_field(key: object) -> str:
+    close = difflib.get_close_matches(str(key), FIELDS, 1)
+    hint = f"; did you mean {close[0]}?" if close else f", which has {', '.join(FIELDS)}"
+    return f"{key} is not a field of a subscription{hint}"
+
+
+def _unknown_service(name: str, services: Iterable[str]) -> str:
+    names = sorted(services)
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{name} is not known{hint} (available: {', '.join(names) or 'none'})"
+
+
+def _destinations(options: ServiceOptions, values: dict[Any, Any]) -> Iterator[tuple[str, ServiceOptions]]:
+    """Yield the options for each destination; only a list has several, a single text keeps the subscription's id."""
+    name = options.destinations
+    if name is None or not isinstance(values.get(name), list):
+        yield "", options
+        return
+    for destination in getattr(options, name):
+        digest = sha256(str(reveal(destination)).encode()).hexdigest()[:8]
+        yield f"#{digest}", options.model_copy(update={name: (destination,)})
+
+
+def _expand(values: dict[Any, Any], environ: Mapping[str, str]) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
+    """Return the options with every `${NAME}` replaced, and a pair of option and sentence for each that cannot be."""
+    problems: list[tuple[str, str]] = []
+
+    def expand(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return {key: expand(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [expand(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return _VARIABLE.sub(lambda match: replace(match, path), value) if isinstance(value, str) else value
+
+    def replace(match: re.Match[str], path: str) -> str:
+        if match[0] == "$${":
+            return "${"
+        if match[1] is None:
+            problems.append((path, "has a ${ without a name and }; a plain ${ is written $${"))
+            return match[0]
+        if match[1] not in environ:
+            problems.append((path, f"needs the environment variable {match[1]}, which is not set"))
+            return match[0]
+        return environ[match[1]]
+
+    return expand(values, ""), problems
+
+
+def _top(field: str) -> str:
+    return re.split(r"[.\[]", field, maxsplit=1)[0]
+
+
+def _option(field: str) -> str:
+    return field if field == "options" else f"option {field}"

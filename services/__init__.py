@@ -1,0 +1,134 @@
+"""The contract of a service: options and one payload come in, `requests` calls on `self.session` go out.
+
+A service is a module of this package, or of an entry point in the group `sprintly.services`, with one class
+named `Service`. `docs/writing-a-service.md` walks through one.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias, cast
+
+import requests
+from pydantic import Field
+
+from services._catalogue import find_services
+from services._described import Option, described
+from services._errors import OptionsError, ServiceError
+from services._events import EVERYTHING, is_glob, listen_to, matches
+from services._options import Secret, SecretUrl, SecretUrls, ServiceOptions, read_options, reveal, secrets_pattern
+from services._session import PingSession, RecordingSession
+from services._signature import StandardWebhook
+
+__all__ = [
+    "Field",
+    "Option",
+    "OptionsError",
+    "Payload",
+    "PingSession",
+    "RecordingSession",
+    "Secret",
+    "SecretUrl",
+    "SecretUrls",
+    "ServiceBase",
+    "ServiceError",
+    "ServiceOptions",
+    "StandardWebhook",
+    "described",
+    "get_available_services",
+    "is_glob",
+    "listen_to",
+    "matches",
+    "record",
+    "reveal",
+]
+
+Payload: TypeAlias = dict[str, Any]
+"""What happened: `model`, `action`, `product` and `attributes` (design 2.1)."""
+
+
+class ServiceBase:
+    """How to talk to one third party: subclasses are named `Service`, with `Options`, a docstring and `send`.
+
+    The docstring's first line is the title; below the blank line is Markdown for the person who installs it.
+    """
+
+    name: ClassVar[str] = ""
+    """The name in subscriptions: that of the file."""
+    title: ClassVar[str] = ""
+    description: ClassVar[str] = ""
+    """Markdown, without the docstring's indentation."""
+    events: ClassVar[tuple[str, ...]] = EVERYTHING
+    """The globs of `listen_to`."""
+    blocking: ClassVar[bool] = False
+    """Whether `send` needs answers in between or speaks something else than HTTP."""
+
+    class Options(ServiceOptions):
+        """No options at all, unless a service says otherwise."""
+
+    options: Any
+    session: requests.Session
+
+    def __init__(self, options: Mapping[str, Any] | ServiceOptions, session: requests.Session | None = None) -> None:
+        """Take options that fit `Options`; without a session, pings are really sent. Raises OptionsError."""
+        self.options = self.read_options(options)
+        self.session = PingSession() if session is None else session
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            cls.name = cls.__module__.rpartition(".")[2]
+        title, _, text = inspect.cleandoc(cls.__doc__ or "").partition("\n")
+        cls.title, cls.description = title.strip(), text.strip()
+        if "send" in vars(cls):
+            cls.send = _with_action(cls.send)  # type: ignore[assignment,method-assign]
+        cls.events = getattr(cls.send, "events", EVERYTHING)
+
+    @classmethod
+    def read_options(cls, options: Mapping[str, Any] | ServiceOptions) -> ServiceOptions:
+        """Return the options as this service's `Options`; raises OptionsError with all that is wrong."""
+        return read_options(cls.name, cls.Options, options)
+
+    def send(self, payload: Payload) -> None:
+        """Tell the third party what happened, by calls on `self.session`; no action means `created`."""
+        raise NotImplementedError
+
+    def redact(self, text: str) -> str:
+        """Return the text with this service's secrets as asterisks; answers and errors of third parties repeat them."""
+        return self._secrets.sub("**********", text)
+
+    @functools.cached_property
+    def _secrets(self) -> re.Pattern[str]:
+        return secrets_pattern(self.options)
+
+    def requests_for(self, payload: Payload) -> list[requests.Request]:
+        """Return what `send` would send, without sending it: this is what a service's tests look at."""
+        return record(type(self)(self.options, RecordingSession()), payload)
+
+
+def _with_action(send: Callable[[Any, Payload], None]) -> Callable[[Any, Payload], None]:
+    @functools.wraps(send)
+    def send_with_action(self: ServiceBase, payload: Payload) -> None:
+        return send(self, payload if "action" in payload else {**payload, "action": "created"})
+
+    return send_with_action
+
+
+def record(service: ServiceBase, payload: Payload) -> list[requests.Request]:
+    """Return the requests that `send` records for this payload, in order; none: nothing is to be delivered.
+
+    The service must hold a RecordingSession. What `send` raises comes through, and leaves nothing behind for
+    the next payload.
+    """
+    session = cast(RecordingSession, service.session)
+    recorded = session.recorded = []
+    service.send(payload)
+    return recorded
+
+
+def get_available_services() -> dict[str, type[ServiceBase]]:
+    """Return every service by name, sorted; raises ServiceError, naming the module, where one is broken."""
+    return find_services(__name__, __path__, ServiceBase)

@@ -1,0 +1,144 @@
+"""The two sessions behind `self.session`: one sends at once, one records what `send` wants sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.sessions import merge_setting
+from requests.structures import CaseInsensitiveDict
+
+from services._errors import ServiceError
+from services._options import reveal
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for a connection, as in the consumer (design 2.4)."""
+READ_TIMEOUT = 15.0
+"""Seconds without a byte of the answer, as the consumer gives a whole attempt (design 2.4)."""
+
+
+class PingSession(requests.Session):
+    """A real session for a service on its own: it sends, and an answer other than 2xx raises HTTPError.
+
+    It does what the consumer's transport does where a service could tell: redirects are not followed, and
+    time-outs have defaults. No exception shows more of the address than its host: the rest is often a secret.
+    """
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Return the request made ready; a SecretUrl is taken as it is."""
+        request.url = reveal(request.url)
+        with _only_the_host(request.url):
+            return super().prepare_request(request)
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send and return a 2xx answer; raises requests.RequestException for anything else."""
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        kwargs["allow_redirects"] = False
+        with _only_the_host(request.url):
+            response = super().send(request, **kwargs)
+        if not 200 <= response.status_code < 300:
+            text = f"{_host(request.url)} answered {response.status_code} {response.reason}"
+            raise requests.HTTPError(text, request=request, response=response)
+        return response
+
+
+@contextmanager
+def _only_the_host(url: object) -> Iterator[None]:
+    try:
+        yield
+    except requests.RequestException as error:
+        # urllib3 wraps the cause in a text that has the whole path; the cause itself has not.
+        cause = getattr(error.args[0], "reason", None) if error.args else None
+        text = f"no answer from {_host(url)}: {type(error).__name__}"
+        raise type(error)(f"{text} ({cause})" if cause else text, request=error.request) from None
+
+
+def _host(url: object) -> str:
+    try:
+        return urlsplit(str(url)).hostname or "an address without a host"
+    except ValueError:
+        return "an address that cannot be read"
+
+
+class Recorded(requests.Response):
+    """The answer to a recorded request: there is none yet; takes `raise_for_status()` and `close()` only."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("raise_for_status", "close") or name.startswith("__"):
+            return super().__getattribute__(name)
+        raise ServiceError(
+            f"send reads {name} of an answer, but the request is only recorded: "
+            "a service that needs answers sets blocking = True"
+        )
+
+    def __repr__(self) -> str:
+        return "<Recorded>"
+
+    def raise_for_status(self) -> None:
+        """Pass: the engine judges the answer once there is one."""
+
+    def close(self) -> None:
+        """Pass: nothing is open."""
+
+
+_RECORDED = Recorded()
+
+
+class RecordingSession(requests.Session):
+    """A session that keeps each request in `recorded` and never connects: it has no adapters to do it with.
+
+    Headers, parameters, authentication and cookies that a service sets on the session go into each request.
+    Raises ServiceError for what the engine decides and a service cannot: certificates, proxies, hooks.
+    """
+
+    recorded: list[requests.Request]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers = CaseInsensitiveDict()  # the engine names itself; requests' own defaults are not the service's
+        self.recorded = []
+
+    def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
+        """Pass: the engine owns the wire, and without adapters nothing here can reach it."""
+
+    def request(  # type: ignore[override]  # the same parameters, written once
+        self,
+        method: str,
+        url: Any,
+        params: Any = None,
+        data: Any = None,
+        headers: Mapping[str, str | bytes | None] | None = None,
+        cookies: Any = None,
+        files: Any = None,
+        auth: Any = None,
+        timeout: object = None,
+        allow_redirects: object = None,
+        proxies: object = None,
+        hooks: object = None,
+        stream: object = None,
+        verify: object = None,
+        cert: object = None,
+        json: Any = None,
+    ) -> requests.Response:
+        """Record one request, its JSON object uncopied; the engine decides time-outs and redirects."""
+        if proxies or hooks or stream or verify is not None or cert:
+            raise ServiceError("send gives proxies, hooks, stream, verify or cert, which the consumer decides")
+        if self.headers:
+            headers = merge_setting(headers, self.headers, dict_class=CaseInsensitiveDict)  # type: ignore[no-untyped-call]
+        if self.params:
+            params = merge_setting(params, self.params)  # type: ignore[no-untyped-call]
+        if self.cookies:
+            cookies = {**self.cookies.get_dict(), **(cookies or {})}
+        request = requests.Request(method, reveal(url), headers, files, data, params, auth or self.auth, cookies)
+        request.json = json
+        self.recorded.append(request)
+        return _RECORDED
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> NoReturn:
+        """Refuse: a prepared request can neither be recorded nor be signed anew for each attempt."""
+        raise ServiceError("send prepares a request itself; call self.session.request(), post() or the like instead")
