@@ -1,0 +1,49 @@
+"""When a failed delivery is tried again; tenacity does the arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenacity import RetryCallState, Retrying, stop_after_attempt, stop_before_delay, wait_exponential, wait_random
+
+if TYPE_CHECKING:
+    from tenacity.stop import stop_base
+    from tenacity.wait import wait_base
+
+# The first pause; each further one doubles. Jitter is only added: no retry comes sooner than the pause says.
+FIRST_PAUSE = 0.5
+JITTER = 0.25
+LONGEST_PAUSE = 60.0
+
+
+class QuickRetries:
+    """The attempts that follow a failure at once: a few, and only while they begin within a short window."""
+
+    def __init__(self, attempts: int, window: float) -> None:
+        """Allow `attempts` in all that begin within `window` seconds of the first."""
+        self._stop: stop_base = stop_after_attempt(attempts) | stop_before_delay(window)
+        self._wait: wait_base = wait_exponential(multiplier=FIRST_PAUSE) + wait_random(0, JITTER)
+        self._policy = Retrying(stop=self._stop, wait=self._wait)
+
+    def pause(self, attempts: int, elapsed: float) -> float | None:
+        """Return the seconds until the next attempt, None when there is none.
+
+        `attempts` is how many were made, `elapsed` the seconds since the first began.
+        """
+        state = RetryCallState(self._policy, None, (), {})
+        state.attempt_number = attempts
+        state.outcome_timestamp = state.start_time + elapsed
+        state.upcoming_sleep = self._wait(state)
+        return None if self._stop(state) else state.upcoming_sleep
+
+
+class Throttle:
+    """How long a subscription rests that is told to slow down, and not for how long: 1 s, doubling to a minute."""
+
+    _wait: wait_base = wait_exponential(multiplier=1, max=LONGEST_PAUSE)
+
+    def pause(self, times: int) -> float:
+        """Return the seconds to rest after being told so `times` times in a row."""
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = times
+        return self._wait(state)

@@ -1,0 +1,34 @@
+"""What goes over the wire and what comes back: plain values between the core and the transport."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Request(NamedTuple):
+    """One HTTP request, ready to send; `headers` are lines (`Name: value`), `url` is pure ASCII."""
+
+    method: str
+    url: str
+    headers: list[str]
+    body: bytes | None = None
+
+
+class AnswerKind(Enum):
+    """How an attempt ended, as far as the transport can tell."""
+
+    ANSWERED = "answered"  # there is a status
+    TRANSIENT = "transient"  # no status, but another try may get one: time-outs, connection, DNS and TLS errors
+    REFUSED = "refused"  # nothing was sent and nothing ever will be: a forbidden address, an impossible URL
+
+
+class Answer(NamedTuple):
+    """How one attempt ended; `status` is 0 and `error` one sentence where no status came."""
+
+    kind: AnswerKind
+    status: int = 0
+    body: bytes = b""
+    retry_after: str | None = None
+    error: str = ""
+    seconds: float = 0.0
