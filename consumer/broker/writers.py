@@ -1,0 +1,240 @@
+"""Writers by confluent-kafka: a transaction, and what stands in for it on the mock cluster."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import confluent_kafka as ck
+from confluent_kafka import KafkaError, KafkaException
+
+from consumer.broker import Membership, Written, missing
+from consumer.broker.convert import positions
+from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
+from consumer.event import Outgoing, TopicPartition
+
+ACKNOWLEDGE_TIME = 5.0  # seconds
+GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+SINGLY = {"batch.num.messages": 1}
+NOT_A_MEMBER = "this member of the consumer group has nothing assigned: its offsets cannot be committed"
+
+
+class Suspects(Exception):
+    """Batches of several records were refused for their size: which record is too large is not known yet."""
+
+
+class TransactionalWriter:
+    """All of a `write` in one Kafka transaction. A producer that is of no more use is replaced at the next call.
+
+    The next producer takes the same transactional id, so that the broker first ends what the last one left open:
+    readers of committed data need not wait for its time-out. A named writer is not replaced: what it was to write may
+    have been written by the one that took its name.
+    """
+
+    def __init__(self, config: Mapping[str, Any], name: str | None, timeout: float) -> None:
+        """Write by producers of `config`, each transaction within `timeout` seconds. Raises WriterLost for a name."""
+        self._name = name
+        self._timeout = timeout
+        self._config = {
+            **config,
+            "transactional.id": name or f"sprintly-services-{uuid.uuid4()}",
+            "transaction.timeout.ms": int(timeout * 1000),
+            "message.timeout.ms": int(timeout * 500),  # below the transaction's own, so that a failure is known in time
+        }
+        self._producer: ck.Producer | None = None
+        self._lost: BrokerError | None = None  # why a named writer writes no more
+        if name is not None:
+            self._config |= SINGLY  # it has no second producer to find a record that is too large with
+            self._begin()  # it takes the name over at once: what is read from now on, nobody else moves
+
+    def write(
+        self,
+        records: Sequence[Outgoing],
+        offsets: Mapping[TopicPartition, int] | None = None,
+        membership: Membership | None = None,
+    ) -> None:
+        """Make records, and offsets of the group, durable together; see the protocol `Writer` for what it raises."""
+        if self._lost is not None:
+            raise self._lost
+        metadata = membership.metadata if membership is not None else None
+        if offsets and metadata is None:
+            raise CycleAborted(NOT_A_MEMBER)
+        try:
+            self._transact(self._producer or self._begin(), records, offsets, metadata, singly=self._name is not None)
+        except Suspects:
+            self._write_singly(records, offsets, metadata)
+
+    def close(self) -> None:
+        """Give the writer up; between writes no transaction is open."""
+        self._producer = None
+
+    def _transact(
+        self,
+        producer: ck.Producer,
+        records: Sequence[Outgoing],
+        offsets: Mapping[TopicPartition, int] | None,
+        metadata: bytes | None,
+        *,
+        singly: bool,
+    ) -> None:
+        try:
+            producer.begin_transaction()
+            _acknowledge(producer, records, self._timeout / 2, singly=singly)
+            if offsets:
+                producer.send_offsets_to_transaction(positions(offsets), metadata, self._timeout)
+            producer.commit_transaction(self._timeout)
+        except KafkaException as error:
+            raise self._ended(producer, error.args[0]) from None
+        except (CycleAborted, RecordTooLarge, Suspects):
+            self._abort(producer)
+            raise
+
+    def _write_singly(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int] | None, metadata: bytes | None
+    ) -> None:
+        """Write each record as a batch of its own, since the broker weighs batches: so it names the one too large."""
+        try:
+            self._transact(self._begin(SINGLY), records, offsets, metadata, singly=True)
+        finally:
+            self._producer = None  # the next writes batches again
+
+    def _begin(self, more: Mapping[str, Any] = {}) -> ck.Producer:
+        producer = ck.Producer({**self._config, **more})
+        try:
+            producer.init_transactions(self._timeout)
+        except KafkaException as error:
+            raise WriterLost(f"no transaction could be begun: {error.args[0].str()}") from None
+        self._producer = producer
+        return producer
+
+    def _ended(self, producer: ck.Producer, error: KafkaError) -> BrokerError:
+        """Bring the producer back to where a transaction can begin, or drop it; say what became of this one."""
+        if error.txn_requires_abort() and not error.fatal():
+            self._abort(producer)
+            return self._lost or CycleAborted(f"the transaction was aborted: {error.str()}")
+        # Fatal, or timed out and so in doubt: whoever has states writes whole values again.
+        return self._drop(error)
+
+    def _abort(self, producer: ck.Producer) -> None:
+        try:
+            producer.abort_transaction(self._timeout)
+        except KafkaException as error:
+            self._drop(error.args[0])
+
+    def _drop(self, error: KafkaError) -> BrokerError:
+        """Give the producer up; returns the error that says so, which a named writer answers with from now on."""
+        self._producer = None
+        lost: BrokerError = WriterLost(f"the transaction is in doubt: {error.str()}")
+        if self._name is not None:
+            if error.code() in FENCED:
+                lost = ReplayOverrun(f"another writer has taken the name {self._name} over")
+            self._lost = lost
+        return lost
+
+
+class AcknowledgedWriter:
+    """For the embedded mock cluster, which keeps no offsets in transactions: acknowledged writes, then a commit.
+
+    Tombstones wait until everything else is acknowledged, offsets until both are and the member's own thread commits
+    them: a crash in between doubles, and loses nothing.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._producer = ck.Producer({**config, "enable.idempotence": True, "message.timeout.ms": 5000})
+
+    def write(
+        self,
+        records: Sequence[Outgoing],
+        offsets: Mapping[TopicPartition, int] | None = None,
+        membership: Membership | None = None,
+    ) -> None:
+        """Make records durable, and have offsets of the group committed after them."""
+        if offsets and (membership is None or membership.metadata is None):
+            raise CycleAborted(NOT_A_MEMBER)
+        for part in ([r for r in records if r.value is not None], [r for r in records if r.value is None]):
+            _acknowledge(self._producer, part, ACKNOWLEDGE_TIME, singly=True)
+        if offsets and membership is not None:
+            membership.hand_over(offsets)
+
+    def close(self) -> None:
+        """Give the writer up; nothing is on its way between writes."""
+
+
+class Report:
+    """What became of one produced record: it is its own delivery callback."""
+
+    __slots__ = ("done", "error", "message", "record")
+
+    def __init__(self, record: Outgoing) -> None:
+        self.record = record
+        self.done = False
+        self.error: KafkaError | None = None
+        self.message: ck.Message | None = None
+
+    def __call__(self, error: KafkaError | None, message: ck.Message | None = None) -> None:
+        """Take in the broker's answer, or why it was never asked."""
+        self.done, self.error, self.message = True, error, message
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the record was refused for its size, or for that of its batch."""
+        return self.error is not None and self.error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+    def written(self) -> Written:
+        """Return where the record is durable; raises BrokerError if it is not."""
+        topic, error = self.record.topic, self.error
+        if error is not None and error.code() in GONE:
+            raise BrokerError(missing(topic))
+        message = self.message
+        partition, offset = (None, None) if message is None else (message.partition(), message.offset())
+        if error is not None or partition is None or offset is None:
+            said = "no acknowledgement in time" if error is None else error.str()
+            raise BrokerError(f"a record for the topic {topic} was not written: {said}")
+        return Written(topic, partition, offset)
+
+
+def send(producer: ck.Producer, record: Outgoing) -> Report:
+    """Hand a record to the producer; a full queue is waited for, and a refusal becomes the report's error."""
+    report = Report(record)
+    partition = -1 if record.partition is None else record.partition
+    while not report.done:
+        try:
+            producer.produce(
+                record.topic, record.value, record.key, partition, on_delivery=report, headers=list(record.headers)
+            )
+            break
+        except BufferError:
+            producer.poll(0.1)
+        except KafkaException as error:
+            report(error.args[0])
+    producer.poll(0)
+    return report
+
+
+def _acknowledge(producer: ck.Producer, records: Sequence[Outgoing], timeout: float, *, singly: bool) -> None:
+    """Write records and see each acknowledged: `flush` alone proves nothing.
+
+    Raises RecordTooLarge, Suspects where that may be the batch's fault (not `singly`), CycleAborted for all else.
+    """
+    if not records:
+        return
+    reports = [send(producer, record) for record in records]
+    producer.flush(timeout)
+    refused = [report for report in reports if report.too_large]
+    if refused and not singly and any(report.message is not None for report in refused):
+        raise Suspects
+    if refused:
+        keys = frozenset(report.record.key or b"" for report in refused)
+        raise RecordTooLarge(f"{_these(refused)} larger than the topic allows", keys)
+    for report in reports:
+        try:
+            report.written()
+        except BrokerError as error:
+            raise CycleAborted(str(error)) from None
+
+
+def _these(refused: Iterable[Report]) -> str:
+    names = sorted({f"{r.record.topic}, key {(r.record.key or b'').decode(errors='replace')}" for r in refused})
+    return f"a record ({names[0]}) is" if len(names) == 1 else f"{len(names)} records (as {names[0]}) are"

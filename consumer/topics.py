@@ -1,0 +1,34 @@
+"""The topics of one installation and their settings (DESIGN 2.4 and 2.5)."""
+
+from __future__ import annotations
+
+from consumer.broker import TopicSpec
+
+DAY_MS = 24 * 60 * 60 * 1000
+DEFAULT_PARTITIONS = 12
+EVENT_RETENTION_MS = 7 * DAY_MS  # all that is owed must still be in the log when it is retried
+DEAD_LETTER_RETENTION_MS = 30 * DAY_MS  # Kafka's default of 7 would be over before somebody is back from holiday
+LARGEST_RECORD = 4 * 1024 * 1024  # bytes; above Kafka's 1 MiB, since a dead letter is its record and a few headers more
+STATE_SEGMENT = 1024 * 1024  # bytes; small, so that compaction keeps a take-over short (Kafka 4 allows no less)
+
+
+def topic_specs(topic: str, partitions: int, replication: int) -> list[TopicSpec]:
+    """Return all topics of an installation whose events are in `topic`.
+
+    State and replay topics have as many partitions as the events: a partition's state lies in the partition of the same
+    number.
+    """
+    durable = {"min.insync.replicas": "2"} if replication >= 3 else {}
+    compacted = durable | {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(STATE_SEGMENT),
+        "min.cleanable.dirty.ratio": "0.1",
+    }
+    kept = {"retention.ms": str(DEAD_LETTER_RETENTION_MS), "max.message.bytes": str(LARGEST_RECORD)} | durable
+    return [
+        TopicSpec(topic, partitions, durable | {"retention.ms": str(EVENT_RETENTION_MS)}, replication),
+        TopicSpec(f"{topic}.dlq", partitions, kept | {"cleanup.policy": "compact,delete"}, replication),
+        TopicSpec(f"{topic}.replay", partitions, kept | {"cleanup.policy": "delete"}, replication),
+        TopicSpec(f"{topic}.state", partitions, compacted, replication),
+        TopicSpec(f"{topic}.control", 1, compacted, replication),
+    ]
