@@ -212,7 +212,7 @@ class Core:
         if not entry.subscription:
             return self._router.route(event.product, event.model, event.action)
         subscription = self._router.by_id(entry.subscription)
-        return () if subscription is None else (subscription,)
+        return (subscription,) if subscription is not None and subscription.enabled else ()
 
     def _dispatch(
         self, partition: Partition, event: Event, subscriptions: tuple[Subscription, ...], replays: int

@@ -9,6 +9,7 @@ from consumer.core import CoreSettings
 from consumer.deadletter import DeadLetter, Stage, read_dead_letter
 from consumer.dispatcher import Bounds
 from consumer.event import Outgoing, Record, TopicPartition
+from consumer.subscriptions import Subscription
 from consumer.wire import Answer, AnswerKind
 
 P0 = TopicPartition(TOPIC, 0)
@@ -335,9 +336,12 @@ def test_a_replay_that_fails_again_comes_back_under_the_same_key_and_coordinates
     assert (again.id, again.origin, again.replays, again.status) == (letter.id, letter.origin, 1, 404)
 
 
-def test_a_replay_for_a_subscription_that_is_gone_comes_back_and_says_so() -> None:
+@pytest.mark.parametrize("there", [(), (subscription("a", enabled=False),)], ids=["gone", "disabled"])
+def test_a_replay_for_a_subscription_that_is_gone_or_disabled_comes_back_and_says_so(
+    there: tuple[Subscription, ...],
+) -> None:
     r, letter = failed_once()
-    gone = Replica([subscription("b")], log=r.log)
+    gone = Replica([subscription("b"), *there], log=r.log)
     gone.assign(0, topic=TOPIC + ".replay")
     send_again(gone, letter)
     assert gone.run() == []

@@ -1,0 +1,39 @@
+"""What one would write in an afternoon: poll, decode, post, commit every 100. The yardstick, not an example."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import confluent_kafka
+import fastavro
+import requests
+
+import schemas
+
+bootstrap, group, topic, url = sys.argv[1:]
+schema = fastavro.parse_schema(schemas.load())
+session = requests.Session()
+session.trust_env = False
+consumer = confluent_kafka.Consumer(
+    {
+        "bootstrap.servers": bootstrap,
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+    }
+)
+consumer.subscribe([topic])
+handled = 0
+print("ready", os.getpid(), flush=True)
+while True:
+    message = consumer.poll(1.0)
+    if message is None or message.error():
+        continue
+    event = fastavro.schemaless_reader(io.BytesIO((message.value() or b"")[10:]), schema, None)
+    session.post(url, json=event, timeout=15).raise_for_status()
+    handled += 1
+    if handled % 100 == 0:
+        consumer.commit(asynchronous=True)

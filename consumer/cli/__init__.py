@@ -1,0 +1,84 @@
+"""The command `sprintly-services`: where settings are read, objects wired together, and errors become sentences."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+
+import click
+
+from consumer.errors import SprintlyError
+
+# Each command is the function of its name in the module of its name, imported when it is used: `--help` waits for no
+# library that it does not need.
+COMMANDS = {
+    "consume": "Deliver events to their services: one replica.",
+    "demo": "See it work, with nothing to install.",
+    "dlq": "List, show and replay what failed for good.",
+    "produce": "Write events from JSON files to Kafka.",
+    "services": "List the services and show how each is set up.",
+    "topics": "Create the topics of an installation.",
+}
+
+
+class Commands(click.Group):
+    """A group that knows its commands' names and one-line help before they are imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import and return a command; None if there is none of that name."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"consumer.cli.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("sprintly-services"), prog_name="sprintly-services")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A TOML file with settings; SPRINTLY_ variables win over it.",
+)
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None) -> None:
+    """Tell third parties what happens in a Sprint.ly product: events from Kafka, pings to services.
+
+    `demo` shows everything at once, with nothing to install. Settings are SPRINTLY_ environment variables.
+    """
+    ctx.obj = config
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
+    try:
+        result = cli.main(prog_name="sprintly-services", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        _say("stopped")
+        sys.exit(1)
+    except SprintlyError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(f"sprintly-services: {line}", err=True)

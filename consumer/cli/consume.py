@@ -1,0 +1,63 @@
+"""`consume`: one replica of the consumer group."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import click
+import uvloop
+
+from consumer.cli.wiring import kafka, load_settings, pipeline
+from consumer.clock import SystemClock
+from consumer.health import Health, HealthServer
+from consumer.logs import get_logger
+from consumer.metrics import Metrics
+from consumer.pipeline import Pipeline
+from consumer.subscriptions import load_subscriptions
+
+
+@click.command()
+@click.pass_obj
+def consume(config: Path | None) -> None:
+    """Deliver events to their services: one replica of the consumer group.
+
+    Runs until SIGTERM or Ctrl-C: then it takes nothing more in, finishes what is in flight, commits, and leaves the
+    group. A second signal ends it at once; what was not committed is delivered again by another replica.
+    """
+    settings = load_settings(config)
+    subscriptions = load_subscriptions(settings.subscriptions, os.environ)
+    get_logger("consume").info(
+        "starting",
+        bootstrap_servers=settings.bootstrap_servers,
+        group_id=settings.group_id,
+        topic=settings.topic,
+        subscriptions=len(subscriptions),
+    )
+    health, metrics = Health(SystemClock().monotonic), Metrics()
+    replica = pipeline(settings, kafka(settings), subscriptions, health, metrics)
+    if settings.http is None:
+        uvloop.run(run_until_signalled(replica))
+        return
+    with HealthServer(settings.http, health, metrics) as server:
+        get_logger("consume").info("serving metrics and health", host=settings.http.host, port=server.port)
+        uvloop.run(run_until_signalled(replica))
+
+
+async def run_until_signalled(replica: Pipeline) -> None:
+    """Run a replica until a signal asks for its orderly end; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    signalled = False
+
+    def on_signal(number: int) -> None:
+        nonlocal signalled
+        if signalled:
+            os._exit(128 + number)
+        signalled = True
+        replica.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await replica.run()

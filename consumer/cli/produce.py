@@ -1,0 +1,134 @@
+"""`produce`: events from JSON files to Kafka, as Sprint.ly's backend would write them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from consumer.cli.output import json_option, print_json, print_table, progress
+from consumer.cli.wiring import kafka, load_settings
+from consumer.codec import Codec
+from consumer.errors import ConfigurationError, InvalidPayload
+from consumer.event import Outgoing, record_key
+
+SHOWN = 20  # written records that are listed one by one; of more, a summary by partition says enough
+
+
+class Source(NamedTuple):
+    """One payload and where it stood."""
+
+    place: str
+    payload: Any
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, dir_okay=False, path_type=Path))
+@json_option
+@click.pass_obj
+def produce(config: Path | None, files: Sequence[Path], as_json: bool) -> None:
+    """Write events to Kafka from FILES: a JSON document each, or JSON lines; `-` is standard input.
+
+    All are checked before any is sent. Each event's record key is its product and item, so that the events of one
+    item stay in order.
+    """
+    settings = load_settings(config, log_level="error")
+    sources = [source for file in files for source in _read(file)]
+    records = _encode(sources, settings.topic)
+    written = []
+    with progress("producing") as bar:
+        task = bar.add_task("", total=len(records))
+        for one in kafka(settings).produce(records):
+            written.append(one)
+            bar.advance(task)
+    rows = [
+        {"source": source.place, "topic": one.topic, "partition": one.partition, "offset": one.offset}
+        for source, one in zip(sources, written, strict=True)
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        _print(rows)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    print_table(["source", "topic", "partition", "offset"], [tuple(row.values()) for row in rows[:SHOWN]])
+    if len(rows) > SHOWN:
+        click.echo(f"... and {len(rows) - SHOWN} more, {len(rows)} in all (--json lists each)")
+
+
+def _encode(sources: list[Source], topic: str) -> list[Outgoing]:
+    """Return the records; raises ConfigurationError with a sentence for every payload that does not fit."""
+    codec = Codec()
+    records, problems = [], []
+    for source in sources:
+        try:
+            value = codec.encode(source.payload)
+        except InvalidPayload as error:
+            problems.append(f"{source.place}: {error}")
+        else:
+            records.append(Outgoing(topic, record_key(source.payload), value))
+    if problems:
+        raise ConfigurationError(*problems, "nothing was sent")
+    return records
+
+
+def _read(file: Path) -> Iterator[Source]:
+    name = "standard input" if str(file) == "-" else str(file)
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{name}: not UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from None
+    if not text.strip():
+        raise ConfigurationError(f"{name}: holds no event")
+    try:
+        yield Source(name, _json(text))
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Extra data"):
+            raise ConfigurationError(_not_json(name, error)) from None
+    else:
+        return
+    yield from _read_lines(name, text)
+
+
+def _read_lines(name: str, text: str) -> Iterator[Source]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            place = f"{name}, line {number}"
+            try:
+                yield Source(place, _json(line))
+            except json.JSONDecodeError as error:
+                raise ConfigurationError(_not_json(place, error)) from None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_such_number, object_pairs_hook=_each_key_once)
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", text, 0) from None
+
+
+def _no_such_number(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is no JSON number", name, 0)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice: of the two values, json would keep the last and say nothing."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise json.JSONDecodeError(f"the key {name!r} stands twice in one object", name, 0)
+        found[name] = value
+    return found
+
+
+def _not_json(place: str, error: json.JSONDecodeError) -> str:
+    where = f" at line {error.lineno}, column {error.colno}" if error.pos else ""
+    return f"{place}: not JSON: {error.msg}{where}"

@@ -1,0 +1,101 @@
+"""How the objects hang together, for all commands alike: settings in, ready objects out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consumer.broker.kafka import Kafka
+from consumer.clock import SystemClock
+from consumer.codec import Codec
+from consumer.core import Core, CoreSettings
+from consumer.dispatcher import Bounds
+from consumer.egress import EgressPolicy
+from consumer.logs import configure, get_logger
+from consumer.pipeline import Pipeline, Timing
+from consumer.router import Router
+from consumer.settings import Settings, unknown_variables
+from consumer.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from consumer.broker import Broker
+    from consumer.health import Health
+    from consumer.metrics import Metrics
+    from consumer.subscriptions import Subscription
+
+
+def load_settings(config: Path | None, *, log_level: str | None = None) -> Settings:
+    """Read the environment, set logging up, and warn of variables that look like settings and are none.
+
+    Commands for people pass the `log_level` that they want at least; `consume` logs as the settings say.
+    """
+    settings = Settings.load(os.environ, config)
+    configure(settings.log_format, log_level or settings.log_level)
+    for sentence in unknown_variables(os.environ):
+        get_logger("settings").warning(sentence)
+    return settings
+
+
+def kafka(settings: Settings, *, embedded: bool = False) -> Kafka:
+    """Return the cluster of the settings; `embedded` if it is the mock cluster of this process."""
+    return Kafka(
+        settings.bootstrap_servers,
+        settings.group_id,
+        protocol=settings.group_protocol,
+        properties=settings.kafka,
+        transaction_timeout=settings.transaction_timeout,
+        embedded=embedded,
+    )
+
+
+def pipeline(
+    settings: Settings, broker: Broker, subscriptions: Iterable[Subscription], health: Health, metrics: Metrics
+) -> Pipeline:
+    """Return one replica, ready to run."""
+    clock = SystemClock()
+    core = Core(_core_settings(settings), Codec(), Router(subscriptions), clock, metrics)
+    transport = Transport(
+        policy=EgressPolicy(settings.egress_allow),
+        connect_timeout=settings.connect_timeout,
+        attempt_timeout=settings.attempt_timeout,
+        answer_limit=settings.answer_limit,
+    )
+    return Pipeline(
+        core,
+        broker,
+        transport,
+        [settings.topic, settings.replay_topic],
+        needed=[settings.dead_letter_topic],
+        timing=_timing(settings),
+        clock=clock,
+        health=health,
+        metrics=metrics,
+    )
+
+
+def _core_settings(settings: Settings) -> CoreSettings:
+    return CoreSettings(
+        topic=settings.topic,
+        bounds=Bounds(
+            in_flight=settings.max_in_flight,
+            in_flight_per_subscription=settings.max_in_flight_per_subscription,
+            in_hand=settings.max_in_hand,
+            in_hand_per_partition=settings.max_in_hand_per_partition,
+        ),
+        max_buffered=settings.max_buffered,
+        quick_attempts=settings.quick_attempts,
+        quick_window=settings.quick_window,
+        cycle_bytes=settings.cycle_bytes,
+    )
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        cycle_interval=settings.cycle_interval,
+        cycle_stall=settings.cycle_stall,
+        revoke_timeout=settings.revoke_timeout,
+        drain_timeout=settings.drain_timeout,
+    )

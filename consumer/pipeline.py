@@ -1,0 +1,353 @@
+"""The core at work: broker, transport and time joined to it on one asyncio loop.
+
+    intake (thread) ── records ──▶ core ── attempts ──▶ transport
+                                    │ ◀──── answers ─────┘
+                                    └── once a second ──▶ cycle (thread): one transaction
+
+Everything that the core decides, it decides on the loop; nothing on the loop blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from consumer.broker import Broker, Membership, Writer
+from consumer.core import Core, Cycle
+from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, RecordTooLarge
+from consumer.event import Record, TopicPartition
+from consumer.intake import Intake
+
+if TYPE_CHECKING:
+    from consumer.clock import Clock
+    from consumer.delivery import Delivery
+    from consumer.health import Health
+    from consumer.metrics import Metrics
+    from consumer.transport import Transport
+    from consumer.wire import Answer
+
+T = TypeVar("T")
+
+WATCH = 0.25  # seconds between two looks at whether all goes well
+AGAIN = 2.0  # seconds until an unreachable broker, or a missing topic, is looked for again
+REMIND = 30.0  # seconds between two log lines about the same trouble
+LAST_CYCLE = 5.0  # seconds that the last cycle may be tried for, beyond the time for what was in flight
+LEAVE = 10.0  # seconds that leaving the group may take: `close` is known to hang
+FITS = 64 * 1024  # bytes that remain of a dead letter that the broker refused for its size
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The seconds of DESIGN 2.4 that the pipeline keeps to."""
+
+    cycle_interval: float = 1.0
+    cycle_stall: float = 3.0  # without a durable cycle for so long, no attempt starts
+    revoke_timeout: float = 5.0
+    drain_timeout: float = 25.0
+
+
+class Pipeline:
+    """One replica, from its start to its orderly end."""
+
+    def __init__(
+        self,
+        core: Core,
+        broker: Broker,
+        transport: Transport,
+        topics: Sequence[str],
+        *,
+        needed: Sequence[str] = (),
+        timing: Timing = Timing(),
+        clock: Clock,
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
+        """Read `topics`; `needed` are further topics without which nothing may begin."""
+        self._core = core
+        self._broker = broker
+        self._transport = transport
+        self._topics = topics
+        self._needed = {*topics, *needed}
+        self._timing = timing
+        self._clock = clock
+        self._health = health
+        self._metrics = metrics
+        metrics.in_flight.read_from(lambda: core.in_flight)
+        metrics.in_hand.read_from(lambda: core.in_hand)
+        metrics.buffered_bytes.read_from(lambda: core.buffered)
+        metrics.assigned_partitions.read_from(lambda: len(core.partitions))
+        self._log = structlog.get_logger("pipeline")
+        self._writer: Writer | None = None
+        self._cycle_thread = ThreadPoolExecutor(1, "cycle")
+        self._cycle_lock = asyncio.Lock()
+        self._last_durable = clock.monotonic()
+        self._stopping = asyncio.Event()
+        self._progress = asyncio.Event()  # set at each turn, for those who wait for an end
+        self._turning = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._leaving = False  # once true, nothing is waited for any more
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._intake: Intake
+
+    async def run(self) -> None:
+        """Work until `stop`, then end in order. Raises what made it impossible to go on."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._unhandled)
+        self._health.set("start", "not started yet")
+        if await self._topics_are_there():
+            await self._work()
+        self._cycle_thread.shutdown(wait=False)
+        await self._transport.aclose()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Begin the orderly end: take nothing in, finish what was begun, commit, leave the group."""
+        self._stopping.set()
+
+    async def _work(self) -> None:
+        self._intake = Intake(self._broker, self._topics, self, self._loop, partial(self._health.beat, "kafka"))
+        self._last_durable = self._clock.monotonic()
+        self._intake.start()
+        self._health.clear("start")
+        tasks = [asyncio.create_task(self._cycles()), asyncio.create_task(self._watch())]
+        for task in tasks:
+            task.add_done_callback(self._task_ended)
+        await self._stopping.wait()
+        await self._end()
+        for task in tasks:
+            task.cancel()
+
+    # -- turns: let in, begin, pause
+
+    def _soon(self) -> None:
+        """Have one turn, however many answers and records ask for it."""
+        if not self._turning and not self._leaving:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        core = self._core
+        more = core.admit()
+        for delivery, request in core.attempts():
+            self._transport.start(request, partial(self._answered, delivery))
+        self._intake.steer(*core.pauses())
+        self._set_timer()
+        self._progress.set()
+        if more:
+            self._soon()
+
+    def _answered(self, delivery: Delivery, answer: Answer) -> None:
+        if not self._leaving:
+            self._core.answered(delivery, answer)
+            self._soon()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self._core.next_due
+        if due is not None:
+            self._timer = self._loop.call_later(max(0.0, due - self._clock.monotonic()), self._soon)
+
+    # -- what the intake tells
+
+    def received(self, records: Sequence[Record]) -> None:
+        """Take records in."""
+        self._core.received(records)
+        self._soon()
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Take partitions over."""
+        self._log.info("partitions assigned", partitions=[str(tp) for tp in partitions])
+        self._metrics.rebalances.add("assigned")
+        self._health.clear("kafka")
+        self._core.assigned(partitions)
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Give partitions up in order: what is in flight gets some seconds, then one last cycle."""
+        self._log.info("partitions revoked", partitions=[str(tp) for tp in partitions])
+        self._metrics.rebalances.add("revoked")
+        if not self._leaving:
+            self._core.drain(partitions)
+            await self._finish(partitions, self._timing.revoke_timeout)
+        self._core.release(partitions)
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions that are others' already."""
+        self._log.warning("partitions lost", partitions=[str(tp) for tp in partitions])
+        self._metrics.rebalances.add("lost")
+        self._core.release(partitions)
+
+    def trouble(self, sentence: str) -> None:
+        """Note what the client itself tries to mend."""
+        self._log.warning("kafka", trouble=sentence)
+        self._health.set("kafka", sentence)
+
+    def failed(self, error: BaseException) -> None:
+        """Stop: this replica cannot go on."""
+        if self._failure is None:
+            self._failure = error
+            self._log.error("this replica cannot go on", error=str(error))
+        self._stopping.set()
+
+    # -- the orderly end
+
+    async def _end(self) -> None:
+        self._log.info("stopping", in_flight=self._core.in_flight)
+        self._health.set("stop", "stopping")
+        self._core.drain()
+        if self._failure is None:
+            await self._finish(None, self._timing.drain_timeout)
+        self._leaving = True
+        self._intake.stop()
+        if not await asyncio.to_thread(self._intake.join, LEAVE):
+            self._log.warning("leaving the group took too long: the broker will notice by itself", seconds=LEAVE)
+        self._log.info("stopped")
+
+    async def _finish(self, partitions: Sequence[TopicPartition] | None, timeout: float) -> None:
+        """Wait until draining partitions are finished, but only `timeout` seconds, and write the last cycle."""
+        deadline = self._clock.monotonic() + timeout
+        self._soon()
+        while not self._core.drained(partitions):
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                break
+            if self._core.has_letters and not await self._cycle():
+                await asyncio.sleep(min(left, WATCH))
+            elif not self._core.drained(partitions):
+                await self._wait_for_progress(left)
+        while not await self._cycle() and self._clock.monotonic() < deadline + LAST_CYCLE:
+            await asyncio.sleep(WATCH)
+
+    async def _wait_for_progress(self, timeout: float) -> None:
+        self._progress.clear()
+        try:
+            await asyncio.wait_for(self._progress.wait(), timeout)
+        except TimeoutError:
+            return
+
+    # -- cycles
+
+    async def _cycles(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.cycle_interval)
+            await self._cycle()
+
+    async def _cycle(self) -> bool:
+        """Make durable what there is; False if that failed."""
+        async with self._cycle_lock:
+            # The order matters: with metadata from before the snapshot, a partition that was lost in between is fenced.
+            membership = self._intake.membership()
+            cycle = self._core.cycle()
+            if not cycle:
+                self._last_durable = self._clock.monotonic()
+                return True
+            if membership is None or not await self._write(cycle, membership):
+                return False
+            self._core.durable(cycle)
+            self._metrics.cycles.add("durable")
+            self._last_durable = self._clock.monotonic()
+            self._health.clear("cycle")
+            self._soon()
+            return True
+
+    async def _write(self, cycle: Cycle, membership: Membership) -> bool:
+        """Write a cycle by its thread. When it fails the memory stays: the next cycle says it all again."""
+        try:
+            await self._loop.run_in_executor(self._cycle_thread, self._transact, cycle, membership)
+        except RecordTooLarge as error:
+            self._log.warning("a dead letter is cut to fit", error=str(error))
+            self._core.shrink(error.keys, FITS)
+        except CycleAborted as error:
+            self._metrics.cycles.add("aborted")
+            self._log.warning("a cycle did not become durable", error=str(error))
+            self._health.set("cycle", str(error))
+        else:
+            return True
+        return False
+
+    def _transact(self, cycle: Cycle, membership: Membership) -> None:
+        if self._writer is None:
+            self._writer = self._broker.writer()
+        self._writer.write(cycle.records, cycle.offsets, membership)
+
+    # -- watching
+
+    async def _watch(self) -> None:
+        looked = 0.0
+        while True:
+            await asyncio.sleep(WATCH)
+            now = self._clock.monotonic()
+            self._health.beat("loop")
+            self._hold(now - self._last_durable)
+            if self._health.has("kafka") and now - looked > AGAIN:
+                looked = now
+                await self._look_again()
+
+    def _hold(self, seconds: float) -> None:
+        """Begin nothing while nothing becomes durable: what is delivered now would be delivered again after a crash."""
+        held = seconds > self._timing.cycle_stall
+        if held:
+            self._health.set("cycle", f"nothing became durable for {seconds:.0f} s: no attempt starts")
+        if self._core.held and not held:
+            self._soon()
+        self._core.held = held
+
+    async def _look_again(self) -> None:
+        try:
+            await self._ask(self._broker.partitions, AGAIN)
+        except BrokerError:
+            return
+        self._health.clear("kafka")
+
+    async def _topics_are_there(self) -> bool:
+        """Wait for the broker and its topics; False if it was told to stop before."""
+        said = -REMIND
+        while not self._stopping.is_set():
+            trouble = await self._what_is_missing()
+            if not trouble:
+                self._health.clear("kafka")
+                return True
+            self._health.set("kafka", trouble)
+            if self._clock.monotonic() - said >= REMIND:
+                said = self._clock.monotonic()
+                self._log.error("waiting for Kafka", trouble=trouble)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), AGAIN)
+            except TimeoutError:
+                continue
+        return False
+
+    async def _what_is_missing(self) -> str:
+        try:
+            there = await self._ask(self._broker.partitions, AGAIN)
+        except BrokerUnreachable as error:
+            return str(error)
+        missing = sorted(self._needed - set(there))
+        if not missing:
+            return ""
+        return f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing"
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.to_thread(question, *arguments)
+
+    # -- what must never happen
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.failed(task.exception() or RuntimeError("a task ended"))
+
+    def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised: a defect of ours. Going on could lose something; a restart cannot."""
+        error = context.get("exception")
+        self._log.error("defect", message=context.get("message"), exc_info=error)
+        self.failed(error or RuntimeError(str(context.get("message"))))

@@ -1,0 +1,82 @@
+"""The dead-letter topic as a table of what is unresolved, and its entries sent again through the running consumers.
+
+A replay moves entries: the record for the replay topic and the tombstone of the entry are one transaction, so at no
+moment is one lost or there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from consumer.broker import Broker, Writer
+from consumer.deadletter import DeadLetter, read_dead_letter
+from consumer.event import Outgoing, Record
+
+BATCH = 100  # entries a transaction: what a kill in the middle leaves to a second run is everything but whole batches
+
+
+class Entry(NamedTuple):
+    """One unresolved dead letter and the partition of the dead-letter topic in which it stands."""
+
+    letter: DeadLetter
+    partition: int
+
+
+class Table(NamedTuple):
+    """What is unresolved, in the order of the original log, and how many records there are not entries of ours."""
+
+    entries: list[Entry]
+    foreign: int
+
+
+def read_table(broker: Broker, topic: str) -> Table:
+    """Read the dead-letter topic: the last word on each id counts, and a tombstone resolves it. Raises BrokerError."""
+    records: dict[tuple[int, bytes | None], Record] = {}
+    for record in broker.read(topic):
+        place = (record.partition, record.key)
+        records.pop(place, None)
+        if record.value is not None:
+            records[place] = record
+    entries, foreign = [], 0
+    for record in records.values():
+        try:
+            entries.append(Entry(read_dead_letter(record), record.partition))
+        except ValueError:
+            foreign += 1
+    entries.sort(key=_place_in_the_log)
+    return Table(entries, foreign)
+
+
+def replay(
+    writer: Writer, entries: Iterable[Entry], *, dead_letters: str, replays: str, done: Callable[[int], None]
+) -> int:
+    """Move `entries` from the topic `dead_letters` to the topic `replays`, batch by batch; returns how many.
+
+    `writer` must have been made before the entries were read: then nobody else moves them meanwhile. `done` is called
+    with the size of each batch that is durable. Raises ReplayOverrun where another replay has begun, CycleAborted
+    where a batch did not become durable: those before it are replayed, it and those after it stand where they stood.
+    """
+    total = 0
+    for batch in _batches(entries):
+        writer.write([record for entry in batch for record in _move(entry, dead_letters, replays)])
+        total += len(batch)
+        done(len(batch))
+    return total
+
+
+def _move(entry: Entry, dead_letters: str, replays: str) -> tuple[Outgoing, Outgoing]:
+    tombstone = Outgoing(dead_letters, entry.letter.key, None, partition=entry.partition)
+    return entry.letter.replay(replays), tombstone
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[Sequence[Entry]]:
+    remaining = iter(entries)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+def _place_in_the_log(entry: Entry) -> tuple[str, int, int, str]:
+    origin = entry.letter.origin
+    return origin.topic, origin.partition, origin.offset, entry.letter.subscription

@@ -1,0 +1,113 @@
+"""The three brokers that the contract suite runs against, and a group member that writes down what happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from consumer.broker import Broker, GroupConsumer, Membership, TopicSpec
+from consumer.broker.kafka import EmbeddedKafka, Kafka
+from consumer.broker.memory import MemoryBroker
+from consumer.event import Outgoing, Record, TopicPartition
+
+PATIENCE = 30.0  # seconds after which what was awaited is believed never to come
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A broker to try things on. What it cannot do by its nature, its flags say."""
+
+    name: str
+    of_group: Callable[[str], Broker]
+    transactions: bool = True  # keeps offsets in transactions, fences old members and writers
+    murmur2: bool = True  # chooses partitions as Java's producer does
+    chosen_partitions: bool = True  # makes topics with as many partitions as asked, and with settings
+    group: str = field(default_factory=lambda: f"group-{uuid4()}")
+
+    @property
+    def broker(self) -> Broker:
+        return self.of_group(self.group)
+
+    def topic(self, partitions: int = 4, **config: str) -> str:
+        """Make a topic of a name of its own."""
+        name = f"topic-{next(_numbers)}-{uuid4().hex[:8]}"
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        assert self.broker.create([TopicSpec(name, partitions, settings)]) == {name: True}
+        return name
+
+    def produce(self, topic: str, values: Sequence[bytes], **more: Any) -> None:
+        assert len(list(self.broker.produce([Outgoing(topic, None, value, **more) for value in values]))) == len(values)
+
+
+def memory_bench() -> Bench:
+    return Bench("memory", MemoryBroker().of_group, murmur2=False)
+
+
+def embedded_bench() -> Bench:
+    return Bench("embedded", EmbeddedKafka().kafka, transactions=False, chosen_partitions=False)
+
+
+def kafka_bench(bootstrap: str, protocol: str) -> Bench:
+    return Bench(f"kafka-{protocol}", lambda group: Kafka(bootstrap, group, protocol=protocol))
+
+
+class Member:
+    """A group member and its `Rebalance`; the test polls it."""
+
+    def __init__(self, broker: Broker, topics: Sequence[str]) -> None:
+        self.records: list[Record] = []
+        self.owned: set[TopicPartition] = set()
+        self.events: list[str] = []
+        self.troubles: list[str] = []
+        self.when_revoked: Callable[[Sequence[TopicPartition], Membership], None] = lambda _partitions, _membership: (
+            None
+        )
+        self.consumer: GroupConsumer = broker.group_consumer(topics, self)
+
+    def poll(self, timeout: float = 0.05, most: int = 500) -> list[Record]:
+        records = self.consumer.poll(timeout, most)
+        self.records += records
+        return records
+
+    @property
+    def values(self) -> list[bytes | None]:
+        return [record.value for record in self.records]
+
+    def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        self.events.append("assigned")
+        assert not self.owned & set(partitions)
+        self.owned |= set(partitions)
+
+    def on_revoked(self, partitions: Sequence[TopicPartition], membership: Membership) -> None:
+        self.events.append("revoked")
+        assert set(partitions) <= self.owned
+        self.when_revoked(partitions, membership)
+        self.owned -= set(partitions)
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        self.events.append("lost")
+        self.owned -= set(partitions)
+
+    def on_trouble(self, sentence: str) -> None:
+        self.troubles.append(sentence)
+
+
+def until(condition: Callable[[], object], *members: Member) -> None:
+    """Poll members in turn until something is so; fails when it never is."""
+    deadline = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < deadline, f"it did not come to pass; {[(m.events, m.owned, m.troubles) for m in members]}"
+        for member in members:
+            member.poll()
+
+
+def polls(seconds: float) -> Iterator[None]:
+    """Go on for so many seconds: for what must not happen in them."""
+    deadline = monotonic() + seconds
+    while monotonic() < deadline:
+        yield
