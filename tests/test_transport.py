@@ -28,6 +28,7 @@ T = TypeVar("T")
 LOOPBACK = EgressPolicy(parse_cidrs("127.0.0.0/8"))
 PUBLIC_ONLY = EgressPolicy()
 SECRET = "hush-hush"
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def on_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -249,6 +250,13 @@ def test_early_hints_are_not_the_answer() -> None:
     assert (answer.kind, answer.status) == (AnswerKind.ANSWERED, 202)
 
 
+def test_a_head_that_ends_after_its_status_line_counts_by_that() -> None:
+    with Receiver([Raw([OK + b"A: b"])]) as receiver:
+        (answer,) = send(get(receiver.url))
+
+    assert (answer.kind, answer.status) == (AnswerKind.ANSWERED, 200)
+
+
 # Connections
 
 
@@ -305,14 +313,15 @@ def test_it_works_on_systems_without_epoll(monkeypatch: pytest.MonkeyPatch) -> N
 # Receivers that do not keep to it: one transient answer each, by the deadline
 
 
-OK = b"HTTP/1.1 200 OK\r\n"
 HOSTILE: dict[str, tuple[Callable[[], Raw], str]] = {
     "closes at once": (Raw, "closed the connection without an answer"),
     "resets": (lambda: Raw(reset=True), "broke while reading its answer"),
     "is no HTTP server": (lambda: Raw([b"SSH-2.0-OpenSSH_9.2\r\n"]), "answered without a status line"),
     "has a bad status": (lambda: Raw([b"HTTP/1.1 2xx OK\r\n\r\n"]), "answered without a status line"),
     "has a bad version": (lambda: Raw([b"HTTP/7.1 200 OK\r\n\r\n"]), "answered without a status line"),
-    "ends in the head": (lambda: Raw([OK + b"A: b"]), "closed the connection"),
+    "ends in its status": (lambda: Raw([b"HTTP/1.1 20"]), "closed the connection without an answer"),
+    "has a null in its head": (lambda: Raw([OK + b"A: \0\r\n\r\n"]), "an answer that is not HTTP"),
+    "has a bad length": (lambda: Raw([OK + b"Content-Length: nine\r\n\r\n"]), "an answer that is not HTTP"),
     "ends in the body": (lambda: Raw([OK + b"Content-Length: 9\r\n\r\nhalf"]), "before the end of its answer"),
     "resets in the body": (
         lambda: Raw([OK + b"Content-Length: 9\r\n\r\nhalf"], pause=0.05, reset=True),
@@ -363,7 +372,7 @@ def test_a_receiver_that_breaks_the_rules_gives_one_transient_answer(how: str) -
 
 def test_hostile_receivers_do_not_disturb_the_others() -> None:
     async def main(hostile: list[Receiver], good: Receiver) -> tuple[list[Answer], list[Answer]]:
-        async with transport(attempt_timeout=3) as sender:
+        async with transport(attempt_timeout=1) as sender:
             bad = [asyncio.ensure_future(answer_to(sender, get(receiver.url))) for receiver in hostile]
             fine = [await answer_to(sender, get(good.url)) for _ in range(100)]
             return await asyncio.gather(*bad), fine
@@ -400,6 +409,13 @@ def test_a_closed_port_is_transient() -> None:
 
     assert answer.kind is AnswerKind.TRANSIENT
     assert answer.error == f"no connection to {url.removeprefix('http://')}: Connection refused"
+
+
+def test_a_host_that_python_cannot_find_in_the_url_is_not_named() -> None:
+    (answer,) = send(get(_closed_port().replace("//", f"//joe[{SECRET}@")))
+
+    assert answer.kind is AnswerKind.TRANSIENT
+    assert answer.error == "no connection to the host: Connection refused"
 
 
 def test_a_connection_that_is_not_accepted_ends_with_the_connect_timeout() -> None:
@@ -520,8 +536,10 @@ IMPOSSIBLE = {
     "a port too high": get("http://127.0.0.1:65536/"),
     "a bad IPv6 address": get(f"http://[::g]/{SECRET}"),
     "a host beyond ASCII": get(f"http://b\u00fccher.example/{SECRET}"),
+    "a URL too long": get("http://127.0.0.1/" + SECRET * 1_000_000),
     "a header with a line break": Request("GET", "http://127.0.0.1/", [f"A: b\r\nX-Secret: {SECRET}"]),
     "a header with a line feed": Request("GET", "http://127.0.0.1/", [f"A: b\n{SECRET}"]),
+    "a header with a carriage return": Request("GET", "http://127.0.0.1/", [f"A: b\r{SECRET}"]),
     "a header with a null": Request("GET", "http://127.0.0.1/", [f"A: b\0{SECRET}"]),
     "a header beyond Latin-1": Request("GET", "http://127.0.0.1/", [f"A: \u2615{SECRET}"]),
     "a method with a line break": Request(f"GET / HTTP/1.1\r\n{SECRET}", "http://127.0.0.1/", []),

@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 from consumer.broker import Rebalance, TopicSpec, Writer, Written, missing
 from consumer.broker.convert import record_of, take
 from consumer.broker.group import KafkaConsumer
-from consumer.broker.writers import AcknowledgedWriter, Report, TransactionalWriter, send
+from consumer.broker.writers import AcknowledgedWriter, Report, TransactionalWriter, send, serve
 from consumer.errors import BrokerError, BrokerUnreachable
 from consumer.event import Outgoing, Record
 
@@ -118,14 +118,17 @@ class Kafka:
             self._producer_config() | {"enable.idempotence": True, "message.timeout.ms": int(READ_TIME * 1000)}
         )
         reports: deque[Report] = deque()
-        for record in records:
-            if record.topic not in there:
-                raise BrokerError(missing(record.topic))
-            reports.append(send(producer, record))
-            yield from _done(reports)
-        while reports:  # each is done after `message.timeout.ms` at the latest
-            producer.poll(0.1)
-            yield from _done(reports)
+        try:
+            for record in records:
+                if record.topic not in there:
+                    raise BrokerError(missing(record.topic))
+                reports.append(send(producer, record))
+                yield from _done(reports)
+            while reports:  # each is done after `message.timeout.ms` at the latest
+                serve(producer.poll, 0.1)
+                yield from _done(reports)
+        except KafkaException as error:
+            raise BrokerError(f"records could not be written: {error.args[0].str()}") from None
 
     def read(self, topic: str) -> Iterator[Record]:
         """Yield all that is committed in `topic` now, partition by partition in any order, without any group."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import confluent_kafka as ck
@@ -89,6 +89,8 @@ class TransactionalWriter:
             raise self._ended(producer, error.args[0]) from None
         except (CycleAborted, RecordTooLarge, Suspects):
             self._abort(producer)
+            if self._lost is not None:  # it turns out only now that another has the name
+                raise self._lost from None
             raise
 
     def _write_singly(
@@ -206,11 +208,25 @@ def send(producer: ck.Producer, record: Outgoing) -> Report:
             )
             break
         except BufferError:
-            producer.poll(0.1)
+            serve(producer.poll, 0.1)
         except KafkaException as error:
             report(error.args[0])
-    producer.poll(0)
+    serve(producer.poll, 0)
     return report
+
+
+def serve(call: Callable[[float], object], timeout: float) -> None:
+    """Have delivery reports called, for up to `timeout` seconds. Raises KafkaException when the client has ended.
+
+    A fatal error is raised out of the call itself; where reports follow it there, confluent-kafka goes on to call them
+    with the exception set, and Python turns that into a SystemError (tried: 2.16, a fenced producer).
+    """
+    try:
+        call(timeout)
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise
 
 
 def _acknowledge(producer: ck.Producer, records: Sequence[Outgoing], timeout: float, *, singly: bool) -> None:
@@ -221,7 +237,7 @@ def _acknowledge(producer: ck.Producer, records: Sequence[Outgoing], timeout: fl
     if not records:
         return
     reports = [send(producer, record) for record in records]
-    producer.flush(timeout)
+    serve(producer.flush, timeout)
     refused = [report for report in reports if report.too_large]
     if refused and not singly and any(report.message is not None for report in refused):
         raise Suspects

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import pytest
 from brokers import Bench, Member, embedded_bench, kafka_bench, memory_bench, polls, until
@@ -342,6 +342,16 @@ def test_who_leaves_hands_over_at_once(bench: Bench) -> None:
     second.consumer.close()
 
 
+def write_as(member: Member, write: Callable[[Membership], None]) -> None:
+    """Write once the member has heard of its newest generation: until its next poll its membership is an old one."""
+    for _ in range(100):
+        member.poll(0.1)
+        with suppress(CycleAborted):
+            write(member.consumer.membership())
+            return
+    pytest.fail("its membership stayed refused")
+
+
 def test_membership_of_before_the_loss_is_fenced(transactional: Bench) -> None:
     bench = transactional
     topic, letters = bench.topic(), bench.topic()
@@ -355,7 +365,7 @@ def test_membership_of_before_the_loss_is_fenced(transactional: Bench) -> None:
             with pytest.raises(CycleAborted):
                 writer.write([Outgoing(letters, b"k", b"zombie")], {lost: 5}, before)
             kept = min(first.owned)
-            writer.write([Outgoing(letters, b"k", b"alive")], {kept: 0}, first.consumer.membership())
+            write_as(first, lambda now: writer.write([Outgoing(letters, b"k", b"alive")], {kept: 0}, now))
     assert values(list(bench.broker.read(letters))) == [b"alive"]
 
 
