@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 
 class Request(NamedTuple):
@@ -13,6 +14,9 @@ class Request(NamedTuple):
     url: str
     headers: list[str]
     body: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} to {urlsplit(self.url).hostname}>"  # the rest may hold secrets
 
 
 class AnswerKind(Enum):

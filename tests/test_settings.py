@@ -129,8 +129,8 @@ def test_a_wrong_value_in_a_file_names_variable_key_and_file(tmp_path: Path) -> 
         ("HTTP", "9464", "'9464': not host:port: "),
         ("HTTP", "::1:9464", "'::1:9464': not host:port: "),
         ("HTTP", "0.0.0.0:65536", "'0.0.0.0:65536': not host:port: "),
-        ("EGRESS_ALLOW", "10.0.0.0/8,ten", "'10.0.0.0/8,ten': 'ten' is not a CIDR: "),
-        ("EGRESS_ALLOW", "10.0.0.1/8", "'10.0.0.1/8': '10.0.0.1/8' is an address inside a network: did you mean "),
+        ("EGRESS_ALLOW", "10.0.0.0/8,ten", "'10.0.0.0/8,ten': 'ten' is not a network in CIDR notation"),
+        ("EGRESS_ALLOW", "10.0.0.1/8", "'10.0.0.1/8': '10.0.0.1/8' has bits set to the right of its prefix: write "),
         ("GROUP_PROTOCOL", "new", "'new': must be 'auto', 'consumer' or 'classic'"),
         ("LOG_LEVEL", "loud", "'loud': must be 'debug', 'info', 'warning' or 'error'"),
     ],
@@ -323,6 +323,10 @@ def test_a_written_size_reads_as_the_same(size: int) -> None:
     assert read_size(write_size(size)) == size
 
 
-@given(st.lists(st.ip_addresses().map(lambda address: ip_network(str(address)))))
+# IPv6 addresses that hold IPv4 ones are refused with what to write instead; test_egress.py has them.
+plain = st.ip_addresses(v=4) | st.ip_addresses(v=6, network="2000::/3")
+
+
+@given(st.lists(plain.map(lambda address: ip_network(str(address)))))
 def test_written_networks_read_as_the_same(networks: list[Any]) -> None:
     assert read_networks(write_networks(networks)) == tuple(networks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from consumer.logs import get_logger
 from consumer.metrics import Metrics
 from consumer.pipeline import Pipeline
 from consumer.subscriptions import load_subscriptions
+
+OTHER_FILES = 256  # Kafka's connections, logs, health checks
 
 
 @click.command()
@@ -36,6 +39,7 @@ def consume(config: Path | None) -> None:
         topic=settings.topic,
         subscriptions=len(subscriptions),
     )
+    allow_many_connections(settings.max_in_flight)
     health, metrics = Health(SystemClock().monotonic), Metrics()
     replica = pipeline(settings, kafka(settings), subscriptions, health, metrics)
     if settings.http is None:
@@ -44,6 +48,18 @@ def consume(config: Path | None) -> None:
     with HealthServer(settings.http, health, metrics) as server:
         get_logger("consume").info("serving metrics and health", host=settings.http.host, port=server.port)
         uvloop.run(run_until_signalled(replica))
+
+
+def allow_many_connections(in_flight: int) -> None:
+    """Raise the soft limit of open files to what so many attempts need, as far as the hard one allows, or warn."""
+    needed = 2 * in_flight + OTHER_FILES  # as many again may be kept open, idle
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        get_logger("consume").warning("too few open files allowed: attempts may fail", allowed=allowed, needed=needed)
 
 
 async def run_until_signalled(replica: Pipeline) -> None:

@@ -62,6 +62,7 @@ def pipeline(
         connect_timeout=settings.connect_timeout,
         attempt_timeout=settings.attempt_timeout,
         answer_limit=settings.answer_limit,
+        ca_bundle=_ca_bundle(os.environ.get("SSL_CERT_FILE")),
     )
     return Pipeline(
         core,
@@ -74,6 +75,11 @@ def pipeline(
         health=health,
         metrics=metrics,
     )
+
+
+def _ca_bundle(named: str | None) -> Path | None:
+    """Return the authorities that OpenSSL's own variable names; without it, certifi's are trusted."""
+    return Path(named) if named else None
 
 
 def _core_settings(settings: Settings) -> CoreSettings:

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from consumer.egress import Network
 from consumer.errors import ConfigurationError
 from consumer.settings.properties import CLASSIC_ONLY, Scalar, read_properties, write_properties
 from consumer.settings.values import (
     Address,
-    Network,
     read_choice,
     read_count,
     read_duration,

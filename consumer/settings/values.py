@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-Network: TypeAlias = IPv4Network | IPv6Network
+from consumer.egress import Network, parse_cidrs
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -142,22 +141,13 @@ def write_listener(address: Address | None) -> str:
 
 def read_networks(value: object) -> tuple[Network, ...]:
     """Return the networks of a comma-separated text or of a list of CIDRs; a single address is a network of one."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if isinstance(parts, list | tuple):
-        return tuple(_network(str(part).strip()) for part in parts if str(part).strip())
+    if isinstance(value, list | tuple):
+        return parse_cidrs(",".join(str(part) for part in value))
+    if isinstance(value, str):
+        return parse_cidrs(value)
     raise ValueError("not a list of CIDRs: give them as in 10.0.0.0/8,192.168.1.7")
 
 
 def write_networks(networks: Iterable[Network]) -> str:
     """Return the text that `read_networks` reads as these networks."""
     return ",".join(str(network) for network in networks)
-
-
-def _network(text: str) -> Network:
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a CIDR: give one as in 10.0.0.0/8, or an address") from None
-    if str(network.network_address) != str(ip_network(text.partition("/")[0]).network_address):
-        raise ValueError(f"{text!r} is an address inside a network: did you mean {network}?")
-    return network
