@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Attempts that one turn begins: the answers that have come meanwhile are taken in before the next ones begin.
+STARTS = 64
 WATCH = 0.25  # seconds between two looks at whether all goes well
 AGAIN = 2.0  # seconds until an unreachable broker, or a missing topic, is looked for again
 REMIND = 30.0  # seconds between two log lines about the same trouble
@@ -137,12 +140,14 @@ class Pipeline:
         self._turning = False
         core = self._core
         more = core.admit()
-        for delivery, request in core.attempts():
+        started = 0
+        for delivery, request in islice(core.attempts(), STARTS):
             self._transport.start(request, partial(self._answered, delivery))
+            started += 1
         self._intake.steer(*core.pauses())
         self._set_timer()
         self._progress.set()
-        if more:
+        if more or started == STARTS:
             self._soon()
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
