@@ -90,6 +90,7 @@ class Pipeline:
         self._cycle_thread = ThreadPoolExecutor(1, "cycle")
         self._cycle_lock = asyncio.Lock()
         self._last_durable = clock.monotonic()
+        self._trouble = "no answer from Kafka"  # why the last cycle failed
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()  # set at each turn, for those who wait for an end
         self._turning = False
@@ -275,7 +276,7 @@ class Pipeline:
         except CycleAborted as error:
             self._metrics.cycles.add("aborted")
             self._log.warning("a cycle did not become durable", error=str(error))
-            self._health.set("cycle", str(error))
+            self._trouble = str(error)
         else:
             return True
         return False
@@ -302,7 +303,8 @@ class Pipeline:
         """Begin nothing while nothing becomes durable: what is delivered now would be delivered again after a crash."""
         held = seconds > self._timing.cycle_stall
         if held:
-            self._health.set("cycle", f"nothing became durable for {seconds:.0f} s: no attempt starts")
+            reason = f"nothing became durable for {seconds:.0f} s, so no attempt starts: {self._trouble}"
+            self._health.set("cycle", reason)
         if self._core.held and not held:
             self._soon()
         self._core.held = held

@@ -40,6 +40,11 @@ class MemoryBroker:
         with self._cluster.lock:
             self._cluster.failures.extend([(error, in_doubt)] * times)
 
+    def mend(self) -> None:
+        """Have no further write fail."""
+        with self._cluster.lock:
+            self._cluster.failures.clear()
+
     def expel(self, member: MemoryConsumer) -> None:
         """Throw a member out of its group, as a broker does that has not heard of it for too long.
 

@@ -1,0 +1,282 @@
+"""One replica and another on the fake broker: cycles that fail, partitions that move, orderly and other ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from harness import CODEC, OK, TOPIC, answered, subscription, value
+
+from consumer.broker import TopicSpec
+from consumer.broker.memory import MemoryBroker
+from consumer.clock import SystemClock
+from consumer.core import Core, CoreSettings
+from consumer.errors import BrokerError, CycleAborted
+from consumer.event import Outgoing, TopicPartition
+from consumer.health import Health
+from consumer.metrics import Metrics
+from consumer.pipeline import Pipeline, Timing
+from consumer.router import Router
+from consumer.wire import Answer, AnswerKind, Request
+
+FAST = Timing(cycle_interval=0.02, cycle_stall=0.3, revoke_timeout=2.0, drain_timeout=5.0)
+REPLAYS, LETTERS = f"{TOPIC}.replay", f"{TOPIC}.dlq"
+PATIENCE = 20.0  # seconds
+
+
+class Destination:
+    """What all subscriptions send to: it answers at once, or holds what `hold` says until `release`."""
+
+    def __init__(self, answer: Callable[[Request], Answer] = lambda _: OK) -> None:
+        self.answer = answer
+        self.hold = False
+        self.got: list[Request] = []
+        self._held: list[tuple[Request, Callable[[Answer], None]]] = []
+
+    @property
+    def ids(self) -> list[str]:
+        return [line for request in self.got for line in request.headers if line.startswith("webhook-id: ")]
+
+    def start(self, request: Request, done: Callable[[Answer], None]) -> None:
+        self.got.append(request)
+        if self.hold:
+            self._held.append((request, done))
+        else:
+            asyncio.get_running_loop().call_soon(done, self.answer(request))
+
+    def release(self) -> None:
+        self.hold = False
+        held, self._held = self._held, []
+        for request, done in held:
+            done(self.answer(request))
+
+    async def aclose(self) -> None:
+        held, self._held = self._held, []
+        for _request, done in held:
+            done(Answer(AnswerKind.TRANSIENT, error="the consumer is stopping"))
+
+
+class Replica:
+    """A pipeline with everything around it."""
+
+    def __init__(self, broker: MemoryBroker, destination: Destination, timing: Timing = FAST) -> None:
+        clock = SystemClock()
+        self.health, self.metrics = Health(clock.monotonic), Metrics()
+        core = Core(CoreSettings(), CODEC, Router([subscription("a")]), clock, self.metrics)
+        self.pipeline = Pipeline(
+            core,
+            broker,
+            destination,  # type: ignore[arg-type]  # what the pipeline uses of a transport
+            [TOPIC, REPLAYS],
+            needed=[LETTERS],
+            timing=timing,
+            clock=clock,
+            health=self.health,
+            metrics=self.metrics,
+        )
+        self.core = core
+
+
+@asynccontextmanager
+async def running(replica: Replica) -> AsyncIterator[Replica]:
+    """Run a replica until the block ends, and then end it in order."""
+    task = asyncio.create_task(replica.pipeline.run())
+    try:
+        yield replica
+    finally:
+        replica.pipeline.stop()
+        await asyncio.wait_for(task, PATIENCE)
+
+
+async def eventually(true: Callable[[], object], otherwise: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.01)
+    assert true(), otherwise
+
+
+def cluster(partitions: int = 1, **config: str) -> MemoryBroker:
+    broker = MemoryBroker()
+    settings = {name.replace("_", "."): setting for name, setting in config.items()}
+    broker.create([TopicSpec(TOPIC, partitions), TopicSpec(REPLAYS, 1), TopicSpec(LETTERS, 1, settings)])
+    return broker
+
+
+def produce(broker: MemoryBroker, *values: bytes | None, partition: int = 0) -> None:
+    list(broker.produce([Outgoing(TOPIC, b"%d" % n, data, partition=partition) for n, data in enumerate(values)]))
+
+
+def committed(broker: MemoryBroker, partition: int = 0) -> int:
+    return broker.committed().get(TopicPartition(TOPIC, partition), 0)
+
+
+def scenario(play: Callable[[], object]) -> None:
+    """Run an async test on a loop of its own."""
+    coroutine = play()
+    assert asyncio.iscoroutine(coroutine)
+    asyncio.run(coroutine)
+
+
+def test_what_arrives_is_committed_and_a_second_start_delivers_nothing_again() -> None:
+    async def play() -> None:
+        broker, destination = cluster(), Destination()
+        produce(broker, *[value(n) for n in range(20)])
+        for _ in range(2):
+            async with running(Replica(broker, destination)):
+                await eventually(lambda: committed(broker) == 20, "it was not committed")
+        assert len(destination.ids) == len(set(destination.ids)) == 20
+
+    scenario(play)
+
+
+def test_a_cycle_that_fails_is_written_again_and_nothing_is_delivered_twice() -> None:
+    async def play() -> None:
+        broker, destination = cluster(), Destination(lambda _: answered(400))
+        produce(broker, value(), b"poison")
+        broker.fail_next_writes(2, CycleAborted("fenced"))
+        broker.fail_next_writes(1, CycleAborted("nobody knows"), in_doubt=True)
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: replica.metrics.cycles.value("durable") > 0, "no cycle became durable")
+            await eventually(lambda: committed(broker) == 2, "it was not committed")
+            assert replica.metrics.cycles.value("aborted") == 3
+            assert not replica.health.has("cycle")
+        assert len(destination.ids) == 1
+        assert len({record.key for record in broker.read(LETTERS)}) == 2
+
+    scenario(play)
+
+
+def test_while_nothing_becomes_durable_no_attempt_starts_and_the_replica_is_unready() -> None:
+    async def play() -> None:
+        broker, destination = cluster(), Destination()
+        produce(broker, value())
+        broker.fail_next_writes(10**6, CycleAborted("the broker is away"))
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: replica.core.held, "it goes on")
+            before = len(destination.got)
+            produce(broker, value(), value())
+            await eventually(lambda: replica.core.in_hand == 2, "the events were not read")
+            assert len(destination.got) == before == 1
+            assert "no attempt starts" in replica.health.not_ready()["cycle"]
+            broker.mend()
+            await eventually(lambda: committed(broker) == 3, "it did not go on")
+            assert not replica.health.has("cycle")
+        assert len(destination.ids) == 3
+
+    scenario(play)
+
+
+def test_a_dead_letter_that_is_too_large_is_cut_and_does_not_hold_anything_up() -> None:
+    async def play() -> None:
+        broker, destination = cluster(max_message_bytes="100000"), Destination()
+        produce(broker, b"x" * 200_000, value())
+        async with running(Replica(broker, destination)):
+            await eventually(lambda: committed(broker) == 2, "it holds everything up")
+        (letter,) = broker.read(LETTERS)
+        assert letter.value == b"x" * 65_536
+        assert ("dlq.truncated", b"200000") in letter.headers
+
+    scenario(play)
+
+
+def test_an_unreachable_broker_and_a_missing_topic_are_waited_for() -> None:
+    async def play() -> None:
+        broker, destination = MemoryBroker(), Destination()
+        broker.reachable = False
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: replica.health.has("kafka"), "it is ready without a broker")
+            broker.reachable = True
+            await eventually(
+                lambda: "topics create" in replica.health.not_ready().get("kafka", ""), "it names no topic"
+            )
+            broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS)])
+            produce(broker, value())
+            await eventually(lambda: committed(broker) == 1, "it did not begin")
+            assert replica.health.not_ready() == {}
+
+    scenario(play)
+
+
+def test_a_partition_that_moves_is_finished_first_and_delivered_once() -> None:
+    async def play() -> None:
+        broker, destination = cluster(partitions=2), Destination()
+        destination.hold = True
+        for partition in (0, 1):
+            produce(broker, *[value(n) for n in range(5)], partition=partition)
+        async with running(Replica(broker, destination)) as first:
+            await eventually(lambda: len(destination.got) == 10, "nothing began")
+            async with running(Replica(broker, destination)) as second:
+                await eventually(lambda: first.metrics.rebalances.value("revoked"), "nothing was revoked")
+                assert second.core.partitions == ()
+                destination.release()
+                await eventually(lambda: second.core.partitions, "the second got nothing")
+                produce(broker, value(), partition=0)
+                produce(broker, value(), partition=1)
+                await eventually(
+                    lambda: (committed(broker, 0), committed(broker, 1)) == (6, 6), "not all was committed"
+                )
+        assert len(destination.ids) == len(set(destination.ids)) == 12
+
+    scenario(play)
+
+
+def test_what_is_still_in_flight_when_the_time_is_up_is_left_to_the_next_owner() -> None:
+    async def play() -> None:
+        broker, destination = cluster(), Destination()
+        destination.hold = True
+        produce(broker, value(), value())
+        hasty = Timing(cycle_interval=0.02, drain_timeout=0.1, revoke_timeout=0.1)
+        async with running(Replica(broker, destination, hasty)):
+            await eventually(lambda: len(destination.got) == 2, "nothing began")
+        assert committed(broker) == 0
+        destination.hold = False
+        async with running(Replica(broker, destination)):
+            await eventually(lambda: committed(broker) == 2, "it was lost")
+        assert len(set(destination.ids)) == 2
+
+    scenario(play)
+
+
+def test_an_orderly_stop_waits_for_dead_letters_and_what_they_held_up() -> None:
+    async def play() -> None:
+        broker = cluster()
+        destination = Destination(lambda _: answered(400))
+        destination.hold = True
+        produce(broker, value())
+        async with running(Replica(broker, destination)):
+            await eventually(lambda: len(destination.got) == 1, "nothing began")
+            asyncio.get_running_loop().call_later(0.1, destination.release)
+        assert committed(broker) == 1
+        assert len(list(broker.read(LETTERS))) == 1
+
+    scenario(play)
+
+
+def test_who_cannot_go_on_says_why() -> None:
+    class Gone(MemoryBroker):
+        def group_consumer(self, topics: object, rebalance: object) -> object:  # type: ignore[override]
+            raise BrokerError("this member of the consumer group cannot go on")
+
+    async def play() -> None:
+        broker = Gone()
+        broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS)])
+        with pytest.raises(BrokerError, match="cannot go on"):
+            await asyncio.wait_for(Replica(broker, Destination()).pipeline.run(), PATIENCE)
+
+    scenario(play)
+
+
+def test_a_defect_ends_the_replica_and_commits_nothing_of_it() -> None:
+    def defect(_: Request) -> Answer:
+        raise ZeroDivisionError
+
+    async def play() -> None:
+        broker, destination = cluster(), Destination(defect)
+        produce(broker, value())
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(Replica(broker, destination).pipeline.run(), PATIENCE)
+        assert committed(broker) == 0
+
+    scenario(play)
