@@ -125,3 +125,9 @@ def test_the_services_are_listed_and_shown(here: Installation) -> None:
     assert [option["name"] for option in webhook["options"]] == ["urls", "secret"]
     assert "urls" in here.do("services", "show", "webhook")
     assert here.do("--version").startswith("sprintly-services, version ")
+
+
+def test_the_demo_tells_its_story_to_the_end(here: Installation) -> None:
+    said = " ".join(here.do("demo").split())
+    assert "15 deliveries arrived (/audit 5, /team-chat 5, /tracker 5), 0 of them twice." in said
+    assert "1 was refused, became a dead letter, was replayed, and arrived" in said

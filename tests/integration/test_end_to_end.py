@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,15 @@ def test_a_missing_topic_is_waited_for(kafka_bootstrap: str, tmp_path: Path, rec
         made.create_topics()
         made.produce(item(1))
         receiver.wait_for(1, 60)
+
+
+def test_a_second_signal_ends_it_at_once(installation: Installation) -> None:
+    with Receiver([Reply(204, hold=True)]) as receiver:
+        installation.subscribe(hook=receiver.url)
+        installation.produce(item(1))
+        with installation.consuming() as replica:
+            receiver.wait_for(1, 60)
+            replica.process.send_signal(signal.SIGTERM)
+            eventually(lambda: '"stopping"' in replica.text, "it did not begin to stop", replica)
+            assert replica.stop() == 128 + signal.SIGTERM
+    assert not installation.finished(1)
