@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid5
+from uuid import UUID
 
 if TYPE_CHECKING:
     from consumer.event import Event, Record
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 # Our own namespace: ids of deliveries are stable only as long as this number is.
 NAMESPACE = UUID("6f0a3a53-5d1c-4b8e-9d0a-5e5b1a3c7e11")
 
+# The digit that holds the variant: its two upper bits become 10.
+VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
 
 def delivery_id(origin: Record, subscription: str) -> str:
     """Return the id that all attempts and replays of a delivery share (a UUIDv5 in text).
@@ -21,7 +25,9 @@ def delivery_id(origin: Record, subscription: str) -> str:
     a record that could not be read, and so concerns nobody yet.
     """
     name = f"{origin.topic}:{origin.partition}:{origin.offset}:{origin.timestamp}:{subscription}"
-    return str(uuid5(NAMESPACE, name))
+    # By hand what `str(uuid5(NAMESPACE, name))` says (RFC 9562, 5.5), in a third of its time: each delivery needs one.
+    h = sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 class Delivery:
