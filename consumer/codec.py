@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
-from fastavro.read import LOGICAL_READERS
+from fastavro import parse_schema, schemaless_writer
 from fastavro.schema import SchemaParseException, UnknownType, fingerprint, to_parsing_canonical_form
 
 import schemas
+from consumer.avro import Reader, Unreadable
 from consumer.errors import ConfigurationError
 from consumer.event import Payload
 from consumer.payload import Shape
-from consumer.unrolled import EXPLICIT_NULL, FIELDS, TRAP, unroll
+from consumer.unrolled import unroll
 
 # Avro's single-object encoding: this marker, then the schema's fingerprint as 8 bytes, little-endian.
 # https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
@@ -29,18 +29,6 @@ FRAME = len(SINGLE_OBJECT) + 8
 # https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
 CONFLUENT = b"\x00"
 CONFLUENT_FRAME = len(CONFLUENT) + 4
-
-# What fastavro raises on bytes that its schema does not describe, besides what `_why` words by itself.
-MALFORMED = (
-    EOFError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,7 @@ class Codec:
         bundled = [schemas.load(name) for name in schemas.names()]
         writers = [_Writer(schema) for schema in (*bundled, *known)]
         self._event = writers[0]
-        self._shape = Shape(self._event.schema)
+        self._shape = Shape(unroll(self._event.schema, self._event.named))
         self._writers = {writer.prefix: writer for writer in writers}
 
     def encode(self, payload: Mapping[str, Any]) -> bytes:
@@ -100,31 +88,37 @@ class _Writer:
     """One writer's schema, ready to read what was written with it."""
 
     def __init__(self, schema: schemas.Schema) -> None:
-        named: dict[str, Any] = {}
+        self.named: dict[str, Any] = {}
         try:
-            self._parsed: Any = parse_schema(schema, named)
-            if not isinstance(self._parsed, dict) or self._parsed["type"] != "record":
+            self.schema: Any = parse_schema(schema, self.named)
+            if not isinstance(self.schema, dict) or self.schema["type"] != "record":
                 raise SchemaParseException("an event has to be a record")
             self.prefix = SINGLE_OBJECT + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
-            self.schema = unroll(self._parsed, named)
-        except (SchemaParseException, UnknownType, LookupError, TypeError) as error:
+            self._whole = Reader(self.schema, self.named)
+            self._beginning = Reader(_up_to_product(self.schema, self.named), self.named)
+        except (SchemaParseException, UnknownType, LookupError, TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"an Avro schema cannot be used: {type(error).__name__}: {error}") from error
-        self._head = _up_to_product(self.schema)
 
     def encode(self, datum: Mapping[str, Any]) -> bytes:
         out = BytesIO(self.prefix)
         out.seek(len(self.prefix))
-        schemaless_writer(out, self._parsed, datum)
+        schemaless_writer(out, self.schema, datum)
         return out.getvalue()
 
     def head(self, value: bytes) -> Head | Undecodable:
-        event = self._read(value, self._head, whole=False)
-        return event if isinstance(event, Undecodable) else _head(event)
+        try:
+            event, _ = self._beginning.read(value, FRAME)
+        except Unreadable as error:
+            return Undecodable(str(error))
+        return _head(event)
 
     def decode(self, value: bytes) -> Payload | Undecodable:
-        event = self._read(value, self.schema, whole=True)
-        if isinstance(event, Undecodable):
-            return event
+        try:
+            event, end = self._whole.read(value, FRAME)
+        except Unreadable as error:
+            return Undecodable(str(error))
+        if rest := len(value) - end:
+            return Undecodable(f"trailing bytes: {rest} after the event's end")
         head = _head(event)
         if isinstance(head, Undecodable):
             return head
@@ -132,51 +126,18 @@ class _Writer:
             return Undecodable("not an event: attributes is not an object")
         return event
 
-    def _read(self, value: bytes, schema: Any, *, whole: bool) -> Payload | Undecodable:
-        body = BytesIO(value)
-        body.seek(len(self.prefix))
-        try:
-            event: Any = schemaless_reader(body, schema, None)
-        except MALFORMED as error:
-            return Undecodable(_why(error))
-        if whole and (rest := len(value) - body.tell()):
-            return Undecodable(f"trailing bytes: {rest} after the event's end")
-        return event  # type: ignore[no-any-return]  # a record, since `unroll` takes no other schema
 
-
-class _Trapped(ValueError):
-    """The bytes led to a place of the schema where no value may be; the text says why."""
-
-
-_NULL = object()  # an explicit null, from when it is read until its record is complete
-
-
-def _trap(_datum: object, node: Any, *_: object) -> NoReturn:
-    raise _Trapped(node["name"])
-
-
-def _null(*_: object) -> object:
-    return _NULL
-
-
-def _present(record: Mapping[str, Any], *_: object) -> Payload:
-    return {name: None if value is _NULL else value for name, value in record.items() if value is not None}
-
-
-LOGICAL_READERS[f"record-{FIELDS}"] = _present
-LOGICAL_READERS[f"record-{EXPLICIT_NULL}"] = _null
-LOGICAL_READERS[f"record-{TRAP}"] = _trap
-
-
-def _up_to_product(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _up_to_product(schema: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of an event's beginning: as far as the last field that routing needs, the product to its id.
 
     So any writer's order will do, and the one of the bundled schema is quick.
     """
     fields = _up_to(("action", "model", "product"), schema["fields"])
-    if fields and fields[-1]["name"] == "product" and "fields" in fields[-1]["type"]:
+    if fields and fields[-1]["name"] == "product":
         product = fields[-1]["type"]
-        fields[-1] = {**fields[-1], "type": {**product, "fields": _up_to(("id",), product["fields"])}}
+        product = named.get(product, product) if isinstance(product, str) else product
+        if "fields" in product:
+            fields[-1] = {**fields[-1], "type": {**product, "fields": _up_to(("id",), product["fields"])}}
     return {**schema, "fields": fields}
 
 
@@ -209,16 +170,3 @@ def _unknown(value: bytes) -> Undecodable:
         return Undecodable("truncated: the value is too short to name its schema")
     beginning = value[:4].hex(" ") if value else "no bytes"
     return Undecodable(f"not Avro: the value begins with {beginning}, which names no schema")
-
-
-def _why(error: BaseException) -> str:
-    match error:
-        case _Trapped():
-            return f"malformed: {error}"
-        case UnicodeDecodeError():
-            return "malformed: a string is not UTF-8"
-        case KeyError():
-            return f"malformed: there is no branch or symbol {error}"
-        case EOFError() | IndexError():
-            return "truncated: the value ends before the event does"
-    return f"malformed: {error or type(error).__name__}"
