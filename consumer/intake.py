@@ -149,16 +149,23 @@ class Intake:
     def on_revoked(self, partitions: Sequence[TopicPartition], membership: Membership) -> None:
         """Wait until the loop has finished and committed what was begun there."""
         self._wait_for(self._owner.revoked(partitions))
-        self._assigned.difference_update(partitions)
+        self._gone(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Wait until the loop has forgotten them."""
         self._wait_for(self._forget(partitions))
-        self._assigned.difference_update(partitions)
+        self._gone(partitions)
 
     def on_trouble(self, sentence: str) -> None:
         """Pass on what the client tries to mend."""
         self._tell(self._owner.trouble, sentence)
+
+    def _gone(self, partitions: Sequence[TopicPartition]) -> None:
+        """Drop what was ordered for partitions that may come back before the next poll: it was for their old selves."""
+        self._assigned.difference_update(partitions)
+        for pause, resume in self._orders:
+            pause[:] = self._still_ours(pause)
+            resume[:] = self._still_ours(resume)
 
     async def _forget(self, partitions: Sequence[TopicPartition]) -> None:
         self._owner.lost(partitions)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
-from consumer.broker import Broker, GroupConsumer, Membership, TopicSpec
+from consumer.broker import Broker, GroupConsumer, Membership, Rebalance, TopicSpec
 from consumer.broker.kafka import EmbeddedKafka, Kafka
 from consumer.broker.memory import MemoryBroker
 from consumer.event import Outgoing, Record, TopicPartition
@@ -27,6 +27,7 @@ class Bench:
     transactions: bool = True  # keeps offsets in transactions, fences old members and writers
     murmur2: bool = True  # chooses partitions as Java's producer does
     chosen_partitions: bool = True  # makes topics with as many partitions as asked, and with settings
+    impatient: Callable[[str], Broker] | None = None  # throws members out that have not polled for two seconds
     group: str = field(default_factory=lambda: f"group-{uuid4()}")
 
     @property
@@ -53,20 +54,30 @@ def embedded_bench() -> Bench:
 
 
 def kafka_bench(bootstrap: str, protocol: str) -> Bench:
-    return Bench(f"kafka-{protocol}", lambda group: Kafka(bootstrap, group, protocol=protocol))
+    return Bench(
+        f"kafka-{protocol}",
+        lambda group: Kafka(bootstrap, group, protocol=protocol),
+        impatient=None
+        if protocol == "classic"  # whose brokers allow no session of less than 6 s, and librdkafka no shorter interval
+        else lambda group: Kafka(bootstrap, group, protocol=protocol, properties={"max.poll.interval.ms": 2000}),
+    )
+
+
+class Joinable(Protocol):
+    """As much of a broker as a member needs."""
+
+    def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> GroupConsumer: ...
 
 
 class Member:
     """A group member and its `Rebalance`; the test polls it."""
 
-    def __init__(self, broker: Broker, topics: Sequence[str]) -> None:
+    def __init__(self, broker: Joinable, topics: Sequence[str]) -> None:
         self.records: list[Record] = []
         self.owned: set[TopicPartition] = set()
         self.events: list[str] = []
         self.troubles: list[str] = []
-        self.when_revoked: Callable[[Sequence[TopicPartition], Membership], None] = lambda _partitions, _membership: (
-            None
-        )
+        self.when_revoked: Callable[[Sequence[TopicPartition], Membership], None] | None = None
         self.consumer: GroupConsumer = broker.group_consumer(topics, self)
 
     def poll(self, timeout: float = 0.05, most: int = 500) -> list[Record]:
@@ -86,7 +97,8 @@ class Member:
     def on_revoked(self, partitions: Sequence[TopicPartition], membership: Membership) -> None:
         self.events.append("revoked")
         assert set(partitions) <= self.owned
-        self.when_revoked(partitions, membership)
+        if self.when_revoked is not None:
+            self.when_revoked(partitions, membership)
         self.owned -= set(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 from kafka import ADDRESS_VARIABLE, Kafka, KafkaUnavailable, real_kafka
 
 FIXTURE = "kafka_bootstrap"
+
+settings.register_profile("untimed", deadline=None)  # machines are shared: how long an example takes says nothing
+settings.load_profile("untimed")
 NEEDED = ADDRESS_VARIABLE in os.environ or any(
     os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI")
 )

@@ -79,7 +79,11 @@ class GroupConsumer(Protocol):
         """
 
     def close(self) -> None:
-        """Leave the group; what is still assigned is revoked first."""
+        """Leave the group; what is still assigned is revoked first.
+
+        No heartbeats are sent while `on_revoked` lasts here: longer than a session (45 s by default), and its
+        membership is refused.
+        """
 
 
 class Writer(Protocol):

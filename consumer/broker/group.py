@@ -20,6 +20,8 @@ from consumer.broker.convert import ours, positions, record_of, take, theirs
 from consumer.errors import BrokerError
 from consumer.event import Record, TopicPartition
 
+NEW = "group.protocol=consumer"
+
 # A broker that has the new group protocol (KIP-848) switched off ends the client with this text inside a fatal error.
 REFUSED = KafkaError(KafkaError.UNSUPPORTED_VERSION).str()
 # One that has never heard of it (Kafka 3.6 and older, tried) lets the client try in silence. Seconds without an
@@ -37,12 +39,13 @@ class KafkaConsumer:
         rebalance: Rebalance,
         *,
         fall_back: Mapping[str, Any] | None = None,
-        recognised: Callable[[], bool | None] = lambda: True,
+        recognised: Callable[[], bool | None] | None = None,
     ) -> None:
         """Join the group.
 
         `fall_back` is the configuration for brokers that do not know the group protocol of `config`; None where there
-        is no other. `recognised` asks the broker whether it knows the group by that protocol (None: no answer).
+        is no other. `recognised` asks the broker whether it knows the group by that protocol (it returns None where
+        there is no answer).
         """
         self._topics = topics
         self._rebalance = rebalance
@@ -73,8 +76,8 @@ class KafkaConsumer:
         records = self._sort_out(messages)
         self._renew()
         self._commit_handed()
-        if self._fall_back is not None and self._member is None:
-            self._notice_silence(self._fall_back)
+        if self._member is None:
+            self._notice_silence()
         return records
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -112,7 +115,8 @@ class KafkaConsumer:
         consumer.resume(partitions)  # a pause would survive from an earlier assignment
         self._member = consumer.memberid()
         self._renew()
-        self._rebalance.on_assigned(ours(partitions))
+        if partitions:  # the classic protocol also tells that nothing changed
+            self._rebalance.on_assigned(ours(partitions))
 
     def _on_revoke(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._renew()
@@ -166,16 +170,21 @@ class KafkaConsumer:
         else:
             raise BrokerError(f"this member of the consumer group cannot go on: {error.str()}")
 
-    def _notice_silence(self, fall_back: Mapping[str, Any]) -> None:
-        if time.monotonic() - self._asked < SILENCE:
+    def _notice_silence(self) -> None:
+        if self._recognised is None or time.monotonic() - self._asked < SILENCE:
             return
         self._asked = time.monotonic()
-        if self._recognised() is False:
-            self._join_again(fall_back)
+        recognised = self._recognised()
+        if recognised:
+            self._recognised = None
+        elif recognised is False and self._fall_back is not None:
+            self._join_again(self._fall_back)
+        elif recognised is False:
+            self._rebalance.on_trouble(f"the brokers do not know this group by {NEW}; see SPRINTLY_GROUP_PROTOCOL")
 
     def _join_again(self, config: Mapping[str, Any]) -> None:
         """Join by the classic protocol: this broker does not know the new one."""
-        self._fall_back = None
+        self._fall_back = self._recognised = None
         self._consumer.close()
         self._consumer = self._join(config)
 

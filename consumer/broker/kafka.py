@@ -96,10 +96,14 @@ class Kafka:
         config = self._group_config()
         if self._protocol == "classic":
             return KafkaConsumer(config | CLASSIC, list(topics), rebalance)
-        if self._protocol == "consumer" or self.embedded:
+        if self.embedded:  # it knows the new protocol, by which a member has its partitions at once and not after 3 s
             return KafkaConsumer(config | CONSUMER, list(topics), rebalance)
         return KafkaConsumer(
-            config | CONSUMER, list(topics), rebalance, fall_back=config | CLASSIC, recognised=self._recognised
+            config | CONSUMER,
+            list(topics),
+            rebalance,
+            fall_back=config | CLASSIC if self._protocol == "auto" else None,
+            recognised=self._recognised,
         )
 
     def writer(self, name: str | None = None) -> Writer:
@@ -144,6 +148,7 @@ class Kafka:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 50,  # the end of an empty partition is told only after that
             }
         )
         try:

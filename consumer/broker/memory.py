@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
-from consumer.broker import Membership, Rebalance, TopicSpec, Written, missing
+from consumer.broker import GroupConsumer, Membership, Rebalance, TopicSpec, Written, missing
 from consumer.broker.memory_group import Group, MemoryConsumer
 from consumer.broker.memory_log import Log
 from consumer.clock import Clock, SystemClock
@@ -45,13 +46,13 @@ class MemoryBroker:
         with self._cluster.lock:
             self._cluster.failures.clear()
 
-    def expel(self, member: MemoryConsumer) -> None:
+    def expel(self, member: GroupConsumer) -> None:
         """Throw a member out of its group, as a broker does that has not heard of it for too long.
 
         Others own its partitions from now on; it learns so, by `on_lost`, at its next poll, and joins again.
         """
         with self._cluster.lock:
-            self._cluster.group(self._group).leave(member)
+            self._cluster.group(self._group).leave(cast(MemoryConsumer, member))
 
     # -- what can be looked at
 

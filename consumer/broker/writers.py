@@ -17,7 +17,7 @@ from consumer.event import Outgoing, TopicPartition
 ACKNOWLEDGE_TIME = 5.0  # seconds
 GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
-SINGLY = {"batch.num.messages": 1}
+SINGLY = {"batch.num.messages": 1, "linger.ms": 0}
 NOT_A_MEMBER = "this member of the consumer group has nothing assigned: its offsets cannot be committed"
 
 
@@ -144,7 +144,8 @@ class AcknowledgedWriter:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._producer = ck.Producer({**config, "enable.idempotence": True, "message.timeout.ms": 5000})
+        self._config = {**config, "enable.idempotence": True, "message.timeout.ms": 5000}
+        self._producer = ck.Producer(self._config)
 
     def write(
         self,
@@ -155,8 +156,12 @@ class AcknowledgedWriter:
         """Make records durable, and have offsets of the group committed after them."""
         if offsets and (membership is None or membership.metadata is None):
             raise CycleAborted(NOT_A_MEMBER)
-        for part in ([r for r in records if r.value is not None], [r for r in records if r.value is None]):
-            _acknowledge(self._producer, part, ACKNOWLEDGE_TIME, singly=True)
+        try:
+            for part in ([r for r in records if r.value is not None], [r for r in records if r.value is None]):
+                _acknowledge(self._producer, part, ACKNOWLEDGE_TIME, singly=True)
+        except KafkaException as error:
+            self._producer = ck.Producer(self._config)
+            raise WriterLost(f"the producer ended: {error.args[0].str()}") from None
         if offsets and membership is not None:
             membership.hand_over(offsets)
 

@@ -12,6 +12,7 @@ import pytest
 from brokers import Bench, Member, embedded_bench, kafka_bench, memory_bench, polls, until
 
 from consumer.broker import Broker, Membership, TopicSpec
+from consumer.broker.memory import MemoryBroker
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun
 from consumer.event import Outgoing, Record, TopicPartition
 
@@ -299,7 +300,8 @@ def test_a_partition_that_comes_back_is_not_paused_any_more(bench: Bench) -> Non
 
 def test_partitions_are_given_up_before_others_have_them(bench: Bench) -> None:
     topic = bench.topic()
-    bench.produce(topic, [b"0"] * 8)
+    for partition in range(4):
+        bench.produce(topic, [b"0", b"1"], partition=partition)
     writer = bench.broker.writer()
     with joined(bench.broker, topic) as first:
         own_all(first)
@@ -323,8 +325,9 @@ def test_partitions_are_given_up_before_others_have_them(bench: Bench) -> None:
         until(lambda: second.owned and len(first.owned) + len(second.owned) == 4, first, second)
         assert set().union(*given) == second.owned
         assert first.events.count("revoked") == len(given)
-        until(lambda: len(second.records) >= 2, second, first)
-        assert {record.offset for record in second.records if record.offset == 0} == set(), "committed when revoked"
+        first.when_revoked = None
+        until(lambda: len(second.records) >= len(second.owned), second, first)
+        assert set(second.values) == {b"1"}, "the last cycle was before the assignment"
         second.consumer.close()
         own_all(first)
 
@@ -352,6 +355,29 @@ def write_as(member: Member, write: Callable[[Membership], None]) -> None:
     pytest.fail("its membership stayed refused")
 
 
+def test_who_leaves_may_write_one_last_time(bench: Bench) -> None:
+    topic = bench.topic()
+    bench.produce(topic, [b"0", b"1"], partition=0)
+    writer = bench.broker.writer()
+    failures: list[BrokerError] = []
+
+    def last_cycle(partitions: Sequence[TopicPartition], membership: Membership) -> None:
+        try:
+            writer.write([], dict.fromkeys(partitions, 1), membership)
+        except BrokerError as error:
+            failures.append(error)
+
+    member = Member(bench.broker, [topic])
+    until(lambda: len(member.records) == 2, member)
+    member.when_revoked = last_cycle
+    member.consumer.close()
+    assert member.events == ["assigned", "revoked"]
+    assert failures == []
+    with joined(bench.broker, topic) as second:
+        until(lambda: second.records, second)
+        assert second.values == [b"1"]
+
+
 def test_membership_of_before_the_loss_is_fenced(transactional: Bench) -> None:
     bench = transactional
     topic, letters = bench.topic(), bench.topic()
@@ -367,6 +393,29 @@ def test_membership_of_before_the_loss_is_fenced(transactional: Bench) -> None:
             kept = min(first.owned)
             write_as(first, lambda now: writer.write([Outgoing(letters, b"k", b"alive")], {kept: 0}, now))
     assert values(list(bench.broker.read(letters))) == [b"alive"]
+
+
+def test_who_falls_silent_loses_its_partitions(transactional: Bench) -> None:
+    bench = transactional
+    if bench.impatient is None and not isinstance(bench.broker, MemoryBroker):
+        pytest.skip("sessions are too long here to wait for the end of one")
+    topic = bench.topic()
+    broker = bench.impatient(bench.group) if bench.impatient else bench.broker
+    writer = bench.broker.writer()
+    with joined(broker, topic) as first, joined(broker, topic) as second:
+        until(lambda: first.owned and second.owned and len(first.owned) + len(second.owned) == 4, first, second)
+        place, membership, told = min(first.owned), first.consumer.membership(), len(first.events)
+        if isinstance(broker, MemoryBroker):
+            broker.expel(first.consumer)
+        own_all(second)  # meanwhile `first` is not polled
+        for proof in (membership, first.consumer.membership()):
+            with pytest.raises(CycleAborted):
+                writer.write([], {place: 5}, proof)
+        until(lambda: "lost" in first.events, first)
+        assert first.events[told] == "lost"
+        with pytest.raises(CycleAborted):
+            writer.write([], {place: 5}, membership)
+        until(lambda: first.owned and len(first.owned) + len(second.owned) == 4, first, second)
 
 
 def test_membership_of_who_left_is_fenced(transactional: Bench) -> None:

@@ -1,0 +1,158 @@
+"""What only the real client does: topics' settings, sentences about brokers, protocols that a broker does not know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+import pytest
+from brokers import Bench, Member, embedded_bench, until
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
+from kafka import free_port
+
+from consumer.broker import Rebalance, TopicSpec
+from consumer.broker import group as group_module
+from consumer.broker.group import KafkaConsumer
+from consumer.broker.kafka import CLASSIC, CONSUMER, Kafka
+from consumer.errors import BrokerUnreachable, WriterLost
+from consumer.event import Outgoing
+from consumer.topics import topic_specs
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@pytest.fixture
+def kafka(kafka_bootstrap: str) -> Kafka:
+    return Kafka(kafka_bootstrap, f"group-{uuid4()}")
+
+
+@pytest.fixture
+def topic(kafka: Kafka) -> str:
+    name = f"sprintly.events-{uuid4()}"
+    assert kafka.create(topic_specs(name, 3, 1)) == {
+        f"{name}{suffix}": True for suffix in ("", ".dlq", ".replay", ".state", ".control")
+    }
+    return name
+
+
+def settings_of(kafka: Kafka, topic: str) -> dict[str, str]:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    (answer,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    return {name: entry.value for name, entry in answer.result().items()}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "partitions", "expected"),
+    [
+        ("", 3, {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)}),
+        (
+            ".dlq",
+            3,
+            {
+                "cleanup.policy": "compact,delete",
+                "retention.ms": str(30 * DAY_MS),
+                "max.message.bytes": str(4 * 1024 * 1024),
+            },
+        ),
+        (".replay", 3, {"cleanup.policy": "delete", "max.message.bytes": str(4 * 1024 * 1024)}),
+        (".state", 3, {"cleanup.policy": "compact", "segment.bytes": str(1024 * 1024)}),
+        (".control", 1, {"cleanup.policy": "compact"}),
+    ],
+)
+def test_topics_get_their_settings(
+    kafka: Kafka, topic: str, suffix: str, partitions: int, expected: dict[str, str]
+) -> None:
+    found = settings_of(kafka, topic + suffix)
+    assert {name: found[name] for name in expected} == expected
+    assert kafka.partitions()[topic + suffix] == partitions
+
+
+def test_three_replicas_ask_for_two_that_are_in_sync() -> None:
+    assert all(spec.config["min.insync.replicas"] == "2" for spec in topic_specs("t", 1, 3))
+    assert all("min.insync.replicas" not in spec.config for spec in topic_specs("t", 1, 2))
+
+
+def test_a_broker_that_does_not_answer_is_named() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    kafka = Kafka(address, "group")
+    began = time.monotonic()
+    for question in (kafka.partitions, kafka.size):
+        with pytest.raises(BrokerUnreachable, match=address):
+            question(0.5)
+    assert time.monotonic() - began < 5
+
+
+def test_nothing_begins_where_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    kafka = Kafka(address, "group")
+    monkeypatch.setattr(Kafka.partitions, "__defaults__", (0.5,))
+    for attempt in (
+        lambda: kafka.create(topic_specs("t", 1, 1)),
+        lambda: list(kafka.read("t")),
+        lambda: list(kafka.produce([Outgoing("t", None, b"")])),
+    ):
+        with pytest.raises(BrokerUnreachable, match=address):
+            attempt()
+
+
+def test_a_writer_without_a_broker_is_lost() -> None:
+    kafka = Kafka(f"127.0.0.1:{free_port()}", "group", transaction_timeout=1.0)
+    with pytest.raises(WriterLost):
+        kafka.writer().write([])
+
+
+def test_a_writer_that_lost_its_producer_goes_on_with_another(
+    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_id = uuid4()
+    monkeypatch.setattr("uuid.uuid4", lambda: one_id)
+    first, second = kafka.writer(), kafka.writer()
+    first.write([Outgoing(topic, b"k", b"1")])
+    second.write([Outgoing(topic, b"k", b"2")])
+    with pytest.raises(WriterLost):
+        first.write([Outgoing(topic, b"k", b"lost")])
+    first.write([Outgoing(topic, b"k", b"3")])
+    assert [record.value for record in kafka.read(topic)] == [b"1", b"2", b"3"]
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Bench:
+    return embedded_bench()
+
+
+def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that does not know the new protocol lets its client try in silence: here, as the topic is missing."""
+    monkeypatch.setattr(group_module, "SILENCE", 0.2)
+    kafka = embedded.broker
+    assert isinstance(kafka, Kafka)
+    config = {"bootstrap.servers": kafka.bootstrap, "group.id": embedded.group}
+    answers: list[bool | None] = [False, None, None]
+
+    class Old:
+        def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> KafkaConsumer:
+            return KafkaConsumer(
+                config | CONSUMER, list(topics), rebalance, fall_back=config | CLASSIC, recognised=answers.pop
+            )
+
+    member = Member(Old(), ["not-there-yet"])
+    until(lambda: not answers, member)
+    assert member.events == []
+    kafka.create([TopicSpec("not-there-yet", 4)])
+    until(lambda: len(member.owned) == 4, member)
+    member.consumer.close()
+
+
+def test_who_may_not_fall_back_says_what_is_wrong(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "SILENCE", 0.2)
+    monkeypatch.setattr(Kafka, "_recognised", lambda _self: False)
+    kafka = embedded.broker
+    assert isinstance(kafka, Kafka)
+    member = Member(Kafka(kafka.bootstrap, "strict", protocol="consumer"), ["never-there"])
+    until(lambda: member.troubles, member)
+    assert "SPRINTLY_GROUP_PROTOCOL" in member.troubles[0]
+    member.consumer.close()
