@@ -163,7 +163,7 @@ class Intake:
     def _gone(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop what was ordered for partitions that may come back before the next poll: it was for their old selves."""
         self._assigned.difference_update(partitions)
-        for pause, resume in self._orders:
+        for pause, resume in list(self._orders):  # the loop may add to it meanwhile
             pause[:] = self._still_ours(pause)
             resume[:] = self._still_ours(resume)
 
