@@ -10,14 +10,15 @@ as finished only when the cycle that holds it is durable.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.codec import Undecodable
+from consumer.cycle import Cycle, Letter, Outbox
 from consumer.deadletter import DeadLetter, Stage, read_dead_letter
 from consumer.delivery import Delivery, delivery_id
 from consumer.dispatcher import Bounds, Dispatcher
-from consumer.event import Event, Outgoing, Record, TopicPartition
+from consumer.event import Event, Record, TopicPartition
 from consumer.outcome import Outcome, Verdict, outcome_of
 from consumer.partition import Partition
 from consumer.render import RenderError, render, request_for
@@ -64,35 +65,6 @@ class Attempt(NamedTuple):
     request: Request
 
 
-class Letter:
-    """A dead letter on its way: it counts only once the cycle that holds it is durable."""
-
-    __slots__ = ("delivery", "letter", "partition", "record")
-
-    def __init__(self, partition: Partition, record: Record, letter: DeadLetter, delivery: Delivery | None) -> None:
-        self.partition = partition
-        self.record = record
-        self.letter = letter
-        self.delivery = delivery
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """What one transaction makes durable: dead letters, and how far each partition is finished with them."""
-
-    letters: tuple[Letter, ...]
-    records: tuple[Outgoing, ...]
-    watermarks: dict[Partition, int]
-
-    @property
-    def offsets(self) -> dict[TopicPartition, int]:
-        """The offsets to commit."""
-        return {partition.tp: offset for partition, offset in self.watermarks.items()}
-
-    def __bool__(self) -> bool:
-        return bool(self.letters or self.watermarks)
-
-
 class Core:
     """Everything that one replica decides."""
 
@@ -106,7 +78,7 @@ class Core:
         self._retries = QuickRetries(settings.quick_attempts, settings.quick_window)
         self._throttle = Throttle()
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._letters: dict[Letter, None] = {}  # in order
+        self._outbox = Outbox(settings.dead_letter_topic, settings.cycle_bytes)
         self._full = False  # whether the buffer is, with hysteresis
         self.held = False  # while nothing can be made durable, nothing new begins
 
@@ -134,7 +106,7 @@ class Core:
             partition.gone = True
             del self._partitions[partition.tp]
             self._dispatcher.forget(partition)
-            self._letters = {letter: None for letter in self._letters if letter.partition is not partition}
+            self._outbox.forget(partition)
 
     def _select(self, partitions: Iterable[TopicPartition] | None) -> list[Partition]:
         if partitions is None:
@@ -332,7 +304,7 @@ class Core:
             last_attempt_at=now if delivery.attempts else 0.0,
             replays=delivery.replays,
         )
-        self._letters[Letter(delivery.flow.partition, event.record, letter, delivery)] = None
+        self._outbox.post(Letter(delivery.flow.partition, event.record, letter, delivery))
 
     def _undecodable(
         self, partition: Partition, record: Record, why: Undecodable, entry: DeadLetter | None = None
@@ -351,14 +323,11 @@ class Core:
 
     def _without_subscription(self, partition: Partition, record: Record, entry: DeadLetter) -> None:
         error = f"the subscription {entry.subscription} is not there any more, or is disabled"
-        letter = DeadLetter(
-            **{name: getattr(entry, name) for name in entry.__slots__} | {"reason": "no-subscription", "error": error}
-        )
-        self._post_record(partition, record, letter)
+        self._post_record(partition, record, replace(entry, reason="no-subscription", error=error))
 
     def _post_record(self, partition: Partition, record: Record, letter: DeadLetter) -> None:
         partition.offsets.received(record.offset, 1)
-        self._letters[Letter(partition, record, letter, None)] = None
+        self._outbox.post(Letter(partition, record, letter))
 
     # -- cycles
 
@@ -367,39 +336,12 @@ class Core:
 
         It changes nothing: a cycle that fails is simply asked for again.
         """
-        letters, records = self._next_letters()
-        finishing: dict[Partition, dict[int, int]] = {}
-        for letter in letters:
-            parts = finishing.setdefault(letter.partition, {})
-            parts[letter.record.offset] = parts.get(letter.record.offset, 0) + 1
-        watermarks = {}
-        for partition in self._partitions.values():
-            watermark = partition.offsets.watermark(finishing.get(partition))
-            if watermark is not None and watermark != partition.committed:
-                watermarks[partition] = watermark
-        return Cycle(letters, records, watermarks)
-
-    def _next_letters(self) -> tuple[tuple[Letter, ...], tuple[Outgoing, ...]]:
-        """Return the oldest dead letters, as many as a cycle may hold, and at least one."""
-        room = self._settings.cycle_bytes
-        letters: list[Letter] = []
-        records: list[Outgoing] = []
-        for letter in self._letters:
-            record = letter.letter.outgoing(self._settings.dead_letter_topic)
-            room -= len(record.value or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
-            if room < 0 and letters:
-                break
-            letters.append(letter)
-            records.append(record)
-        return tuple(letters), tuple(records)
+        return self._outbox.cycle(self._partitions.values())
 
     def durable(self, cycle: Cycle) -> None:
         """Take in that a cycle is durable: its dead letters are finished and free their lanes."""
-        for letter in cycle.letters:
-            if letter.partition.gone or letter not in self._letters:
-                continue
-            del self._letters[letter]
-            self._count(letter.letter)
+        for letter in self._outbox.take(cycle):
+            self._count(letter.content)
             if letter.delivery is not None:
                 last = self._dispatcher.settle(letter.delivery)
             else:
@@ -416,14 +358,12 @@ class Core:
 
     def shrink(self, keys: frozenset[bytes], limit: int) -> None:
         """Cut the values of dead letters that the broker refuses for their size: they would fail every cycle."""
-        for letter in self._letters:
-            if letter.letter.key in keys:
-                letter.letter = letter.letter.shrunk(limit)
+        self._outbox.shrink(keys, limit)
 
     @property
     def has_letters(self) -> bool:
         """Whether a dead letter waits for a cycle, and its lane with it."""
-        return bool(self._letters)
+        return bool(self._outbox)
 
     # -- backpressure
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from consumer.broker import Broker, Membership, Writer
-from consumer.core import Core, Cycle
+from consumer.core import Core
+from consumer.cycle import Cycle
 from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, RecordTooLarge
 from consumer.event import Record, TopicPartition
 from consumer.intake import Intake

@@ -8,7 +8,8 @@ from typing import Any
 from clock import FakeClock
 
 from consumer.codec import Codec
-from consumer.core import Attempt, Core, CoreSettings, Cycle
+from consumer.core import Attempt, Core, CoreSettings
+from consumer.cycle import Cycle
 from consumer.event import Outgoing, Record, TopicPartition
 from consumer.metrics import Metrics
 from consumer.router import Router
