@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeAlias
 
@@ -66,6 +67,7 @@ class Event:
         self.body: bytes | None = None  # the payload as JSON, once a service has asked for it
 
 
+@lru_cache(maxsize=8192)  # the items that something happens to now
 def lane_of(key: bytes | None) -> int | None:
     """Return the lane of a record key: a hash that is the same in every process, since states keep it."""
     if key is None:

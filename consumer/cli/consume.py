@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -40,6 +41,7 @@ def consume(config: Path | None) -> None:
         subscriptions=len(subscriptions),
     )
     allow_many_connections(settings.max_in_flight)
+    collect_garbage_rarely()
     health, metrics = Health(SystemClock().monotonic), Metrics()
     replica = pipeline(settings, kafka(settings), subscriptions, health, metrics)
     if settings.http is None:
@@ -60,6 +62,17 @@ def allow_many_connections(in_flight: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
         get_logger("consume").warning("too few open files allowed: attempts may fail", allowed=allowed, needed=needed)
+
+
+def collect_garbage_rarely() -> None:
+    """Let Python look for garbage in cycles less often, and never in what was loaded at the start.
+
+    Events are many small dicts that are freed without its help: looking through thousands of them every 700 new objects
+    took a seventh of the time (202 µs a delivery against 172, the median of four pairs of runs).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 async def run_until_signalled(replica: Pipeline) -> None:
