@@ -96,7 +96,8 @@ def test_no_broker_is_a_sentence_with_its_address(here: Installation) -> None:
 def test_consume_keeps_trying_to_reach_a_broker_and_is_not_ready(here: Installation) -> None:
     here.subscribe(hook="https://example.com")
     with here.consuming() as replica:
-        eventually(lambda: CLOSED in replica.text, "it did not say whom it waits for", replica)
+        eventually(lambda: "waiting for Kafka" in replica.text, "it does not wait", replica)
+        assert f"no Kafka broker answered at {CLOSED}" in replica.text
         assert replica.stop() == 0
 
 
