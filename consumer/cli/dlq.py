@@ -67,8 +67,8 @@ def list_(config: Path | None, ids: Sequence[str], subscriptions: Sequence[str],
     if as_json:
         print_json(_row(entry.letter) for entry in entries)
         return
-    columns = ["id", "failed", "subscription", "event", "stage", "reason", "status", "attempts", "replays", "error"]
-    print_table(columns, (_cells(entry.letter) for entry in entries))
+    columns = ["id", "subscription", "event", "reason", "replays", "error"]
+    print_table(columns, (_cells(entry.letter) for entry in entries), unbroken=5)
     click.echo(f"{len(entries)} dead letter(s)")
 
 
@@ -176,19 +176,8 @@ def _say_what(entries: Sequence[Entry], what: str, as_json: bool) -> None:
 
 
 def _cells(letter: DeadLetter) -> tuple[Any, ...]:
-    event = f"{letter.model}.{letter.action} of {letter.product}" if letter.model else "-"
-    return (
-        letter.id[:ID_SHOWN],
-        when(letter.last_attempt_at or letter.origin.timestamp / 1000),
-        letter.subscription or "-",
-        event,
-        letter.stage.value,
-        letter.reason,
-        letter.status or "-",
-        letter.attempts,
-        letter.replays,
-        letter.error,
-    )
+    event = f"{letter.model}.{letter.action}" if letter.model else f"{letter.origin.partition}:{letter.origin.offset}"
+    return letter.id[:ID_SHOWN], letter.subscription or "(all)", event, letter.reason, letter.replays, letter.error
 
 
 def _row(letter: DeadLetter) -> dict[str, Any]:

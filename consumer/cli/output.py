@@ -21,11 +21,11 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     click.echo(orjson.dumps(list(rows), option=orjson.OPT_INDENT_2).decode())
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print rows as a table; what stands in them is text, never markup."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, unbroken: int = 0) -> None:
+    """Print rows as a table, the first `unbroken` columns on one line; what stands in them is text, never markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=index < unbroken)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     Console().print(table)
