@@ -52,11 +52,6 @@ class CoreSettings:
         """Where what failed for good is kept."""
         return f"{self.topic}.dlq"
 
-    @property
-    def replay_topic(self) -> str:
-        """Whence replayed dead letters come."""
-        return f"{self.topic}.replay"
-
 
 class Attempt(NamedTuple):
     """A request to send; its answer belongs to the delivery."""
@@ -309,17 +304,12 @@ class Core:
     def _undecodable(
         self, partition: Partition, record: Record, why: Undecodable, entry: DeadLetter | None = None
     ) -> None:
-        """Nobody can read this record: it goes to the dead letters as it is, and the partition goes on."""
-        origin = entry.origin if entry else record
-        letter = DeadLetter(
-            id=entry.id if entry else delivery_id(origin, ""),
-            origin=origin,
-            stage=Stage.DECODE,
-            reason="poison",
-            error=why.reason,
-            replays=entry.replays if entry else 0,
-        )
-        self._post_record(partition, record, letter)
+        """Nobody can read this record: it goes to the dead letters as it is, and the partition goes on.
+
+        A replayed entry keeps its id and its subscription: it still concerns nobody else.
+        """
+        letter = entry or DeadLetter(delivery_id(record, ""), record, Stage.DECODE, "", "")
+        self._post_record(partition, record, replace(letter, stage=Stage.DECODE, reason="poison", error=why.reason))
 
     def _without_subscription(self, partition: Partition, record: Record, entry: DeadLetter) -> None:
         error = f"the subscription {entry.subscription} is not there any more, or is disabled"

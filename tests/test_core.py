@@ -359,6 +359,16 @@ def test_replayed_poison_that_can_be_read_now_goes_to_all_that_it_concerns() -> 
     assert sorted(r.run()) == ["a:0:0", "b:0:0"]
 
 
+def test_a_cut_entry_that_cannot_be_read_any_more_still_concerns_its_subscription_only() -> None:
+    r, letter = failed_once()
+    send_again(r, letter.shrunk(20))
+    assert r.run() == []
+    r.commit()
+    (again,) = dead(r.log)
+    assert (again.stage, again.reason, again.subscription) == (Stage.DECODE, "poison", "a")
+    assert (again.id, again.replays, again.truncated) == (letter.id, 1, len(letter.origin.value or b""))
+
+
 def test_a_replay_record_that_is_not_ours_is_poison() -> None:
     r = replica()
     r.assign(0, topic=TOPIC + ".replay")
