@@ -41,16 +41,12 @@ class CoreSettings:
     """The numbers of DESIGN 2.4 that the core keeps to; sizes in bytes, times in seconds."""
 
     topic: str = "sprintly.events"
+    dead_letter_topic: str = "sprintly.events.dlq"
     bounds: Bounds = field(default_factory=Bounds)
     max_buffered: int = 64 * 1024 * 1024
     quick_attempts: int = 3
     quick_window: float = 5.0
     cycle_bytes: int = 8_000_000
-
-    @property
-    def dead_letter_topic(self) -> str:
-        """Where what failed for good is kept."""
-        return f"{self.topic}.dlq"
 
 
 class Attempt(NamedTuple):

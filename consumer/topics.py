@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from consumer.broker import TopicSpec
 
+# What the other topics' names add to that of the events.
+DEAD_LETTERS, REPLAYS, STATES, CONTROL = ".dlq", ".replay", ".state", ".control"
+
 DAY_MS = 24 * 60 * 60 * 1000
 DEFAULT_PARTITIONS = 12
 EVENT_RETENTION_MS = 7 * DAY_MS  # all that is owed must still be in the log when it is retried
@@ -27,8 +30,8 @@ def topic_specs(topic: str, partitions: int, replication: int) -> list[TopicSpec
     kept = {"retention.ms": str(DEAD_LETTER_RETENTION_MS), "max.message.bytes": str(LARGEST_RECORD)} | durable
     return [
         TopicSpec(topic, partitions, durable | {"retention.ms": str(EVENT_RETENTION_MS)}, replication),
-        TopicSpec(f"{topic}.dlq", partitions, kept | {"cleanup.policy": "compact,delete"}, replication),
-        TopicSpec(f"{topic}.replay", partitions, kept | {"cleanup.policy": "delete"}, replication),
-        TopicSpec(f"{topic}.state", partitions, compacted, replication),
-        TopicSpec(f"{topic}.control", 1, compacted, replication),
+        TopicSpec(topic + DEAD_LETTERS, partitions, kept | {"cleanup.policy": "compact,delete"}, replication),
+        TopicSpec(topic + REPLAYS, partitions, kept | {"cleanup.policy": "delete"}, replication),
+        TopicSpec(topic + STATES, partitions, compacted, replication),
+        TopicSpec(topic + CONTROL, 1, compacted, replication),
     ]

@@ -85,6 +85,7 @@ def _ca_bundle(named: str | None) -> Path | None:
 def _core_settings(settings: Settings) -> CoreSettings:
     return CoreSettings(
         topic=settings.topic,
+        dead_letter_topic=settings.dead_letter_topic,
         bounds=Bounds(
             in_flight=settings.max_in_flight,
             in_flight_per_subscription=settings.max_in_flight_per_subscription,

@@ -35,6 +35,7 @@ from consumer.settings.values import (
     write_networks,
     write_size,
 )
+from consumer.topics import CONTROL, DEAD_LETTERS, REPLAYS, STATES
 
 PREFIX = "SPRINTLY_"
 EXEMPT = ("SPRINTLY_TEST_", "SPRINTLY_REQUIRE_")  # these steer the project's own tests
@@ -214,22 +215,22 @@ class Settings(BaseSettings):
     @property
     def dead_letter_topic(self) -> str:
         """The topic with what failed for good."""
-        return f"{self.topic}.dlq"
+        return self.topic + DEAD_LETTERS
 
     @property
     def state_topic(self) -> str:
         """The topic that says who is owed what."""
-        return f"{self.topic}.state"
+        return self.topic + STATES
 
     @property
     def control_topic(self) -> str:
         """The topic with what operators and replicas say of subscriptions."""
-        return f"{self.topic}.control"
+        return self.topic + CONTROL
 
     @property
     def replay_topic(self) -> str:
         """The topic with dead letters on their way back."""
-        return f"{self.topic}.replay"
+        return self.topic + REPLAYS
 
     def describe(self) -> list[Described]:
         """Return every setting in the order of this class, for the documentation and for showing what holds."""

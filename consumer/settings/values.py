@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from consumer.egress import Network, parse_cidrs
+from consumer.topics import CONTROL
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -21,7 +22,7 @@ _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
 _SERVER = re.compile(r"(?:[A-Z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", re.ASCII)
 _LISTENER = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-_TOPIC_LIMIT = 249 - len(".control")  # Kafka takes names of 249 characters; the longest derived one must fit
+_TOPIC_LIMIT = 249 - len(CONTROL)  # Kafka takes names of 249 characters; the longest derived one must fit
 _HIGHEST_PORT = 65535
 _LONGEST = 365 * 86400.0  # in milliseconds this is still far from what timers and libraries can hold
 
