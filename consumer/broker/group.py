@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Membership, Rebalance
 from consumer.broker.convert import ours, positions, record_of, take, theirs
+from consumer.broker.positions import Positions
 from consumer.errors import BrokerError
 from consumer.event import Record, TopicPartition
 
@@ -54,6 +55,7 @@ class KafkaConsumer:
         self._member: str | None = None  # the id under which the present partitions were assigned
         self._metadata: bytes | None = None
         self._given_up: set[TopicPartition] = set()  # during this poll
+        self._positions = Positions()
         self._handed: deque[dict[TopicPartition, int]] = deque()
         self._consumer = self._join(config)
 
@@ -102,10 +104,10 @@ class KafkaConsumer:
         records = []
         for message in messages:
             error = message.error()
-            if error is None:
-                records.append(record_of(message))
-            else:
+            if error is not None:
                 self._take_error(error)
+            elif self._positions.is_new(record := record_of(message)):
+                records.append(record)
         return records
 
     # -- the rebalance
@@ -122,14 +124,17 @@ class KafkaConsumer:
         self._renew()
         self._rebalance.on_revoked(ours(partitions), self.membership())
         self._commit_handed()
-        self._given_up.update(ours(partitions))
-        consumer.incremental_unassign(partitions)
+        self._give_up(consumer, partitions)
 
     def _on_lost(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._member = self._metadata = None
         self._handed.clear()
         self._rebalance.on_lost(ours(partitions))
+        self._give_up(consumer, partitions)
+
+    def _give_up(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._given_up.update(ours(partitions))
+        self._positions.forget(ours(partitions))
         consumer.incremental_unassign(partitions)
 
     def _renew(self) -> None:
