@@ -62,7 +62,7 @@ class GroupConsumer(Protocol):
     def poll(self, timeout: float, most: int) -> list[Record]:
         """Return up to `most` records, waiting up to `timeout` seconds for the first; serves rebalances.
 
-        Raises BrokerError when this member can never go on.
+        No record comes twice while its partition stays assigned. Raises BrokerError when this member can never go on.
         """
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:

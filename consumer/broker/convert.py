@@ -34,7 +34,7 @@ def theirs(partitions: Iterable[TopicPartition]) -> list[ck.TopicPartition]:
     return [ck.TopicPartition(tp.topic, tp.partition) for tp in partitions]
 
 
-def positions(offsets: Mapping[TopicPartition, int]) -> list[ck.TopicPartition]:
+def to_commit(offsets: Mapping[TopicPartition, int]) -> list[ck.TopicPartition]:
     """Return offsets to commit as the client wants them."""
     return [ck.TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
 

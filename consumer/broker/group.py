@@ -16,7 +16,7 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Membership, Rebalance
-from consumer.broker.convert import ours, positions, record_of, take, theirs
+from consumer.broker.convert import ours, record_of, take, theirs, to_commit
 from consumer.broker.positions import Positions
 from consumer.errors import BrokerError
 from consumer.event import Record, TopicPartition
@@ -133,8 +133,9 @@ class KafkaConsumer:
         self._give_up(consumer, partitions)
 
     def _give_up(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
-        self._given_up.update(ours(partitions))
-        self._positions.forget(ours(partitions))
+        gone = ours(partitions)
+        self._given_up.update(gone)
+        self._positions.forget(gone)
         consumer.incremental_unassign(partitions)
 
     def _renew(self) -> None:
@@ -153,7 +154,7 @@ class KafkaConsumer:
         while self._handed:
             offsets = self._handed.popleft()
             try:
-                results = self._consumer.commit(offsets=positions(offsets), asynchronous=False)
+                results = self._consumer.commit(offsets=to_commit(offsets), asynchronous=False)
                 errors = [result.error for result in results if result.error is not None]
             except KafkaException as error:
                 errors = [error.args[0]]

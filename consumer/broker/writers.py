@@ -10,7 +10,7 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Membership, Written, missing
-from consumer.broker.convert import positions
+from consumer.broker.convert import to_commit
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
 from consumer.event import Outgoing, TopicPartition
 
@@ -83,7 +83,7 @@ class TransactionalWriter:
             producer.begin_transaction()
             _acknowledge(producer, records, self._timeout / 2, singly=singly)
             if offsets:
-                producer.send_offsets_to_transaction(positions(offsets), metadata, self._timeout)
+                producer.send_offsets_to_transaction(to_commit(offsets), metadata, self._timeout)
             producer.commit_transaction(self._timeout)
         except KafkaException as error:
             raise self._ended(producer, error.args[0]) from None
