@@ -64,3 +64,15 @@ class RecordTooLarge(BrokerError):
 
 class ReplayOverrun(BrokerError):
     """Another replay of the same group has begun; this one stops, having lost and doubled nothing."""
+
+
+class RegistryError(SprintlyError):
+    """The schema registry refused what was asked of it; the text names the registry's address. Exit code 1."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry cannot be asked now (down, wrong address or credentials): what waits is asked for again."""
+
+
+class SchemaUnusable(RegistryError):
+    """The registry's answer is definite: there is no such schema, or it is none that events can be read with."""

@@ -330,3 +330,26 @@ plain = st.ip_addresses(v=4) | st.ip_addresses(v=6, network="2000::/3")
 @given(st.lists(plain.map(lambda address: ip_network(str(address)))))
 def test_written_networks_read_as_the_same(networks: list[Any]) -> None:
     assert read_networks(write_networks(networks)) == tuple(networks)
+
+
+def test_a_registry_address_keeps_its_credentials_to_itself() -> None:
+    settings = Settings.load({"SPRINTLY_SCHEMA_REGISTRY_URL": "https://me:planted@registry:8081/apis/ccompat/v7/"})
+    url = settings.schema_registry_url
+    assert url is not None
+    assert url.with_credentials == "https://me:planted@registry:8081/apis/ccompat/v7"
+    assert str(url) == "https://***@registry:8081/apis/ccompat/v7"
+    shown = [setting.value for setting in settings.describe()]
+    assert str(url) in shown
+    assert not any("planted" in text for text in [*shown, repr(settings), repr(url)])
+
+
+@pytest.mark.parametrize("value", ["ftp://me:planted@host", "me:planted@host:80", "http://", "http://planted/?a=b"])
+def test_what_is_no_registry_address_is_refused_without_being_repeated(value: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        Settings.load({"SPRINTLY_SCHEMA_REGISTRY_URL": value})
+    assert str(error.value).startswith("SPRINTLY_SCHEMA_REGISTRY_URL: not an http or https address")
+    assert "planted" not in str(error.value)
+
+
+def test_without_an_address_there_is_no_registry() -> None:
+    assert Settings.load({"SPRINTLY_SCHEMA_REGISTRY_URL": ""}).schema_registry_url is None

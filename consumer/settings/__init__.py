@@ -20,12 +20,14 @@ from consumer.errors import ConfigurationError
 from consumer.settings.properties import CLASSIC_ONLY, Scalar, read_properties, write_properties
 from consumer.settings.values import (
     Address,
+    RegistryUrl,
     read_choice,
     read_count,
     read_duration,
     read_listener,
     read_networks,
     read_path,
+    read_registry,
     read_servers,
     read_size,
     read_text,
@@ -33,6 +35,7 @@ from consumer.settings.values import (
     write_duration,
     write_listener,
     write_networks,
+    write_registry,
     write_size,
 )
 from consumer.topics import CONTROL, DEAD_LETTERS, REPLAYS, STATES
@@ -43,6 +46,7 @@ EXEMPT = ("SPRINTLY_TEST_", "SPRINTLY_REQUIRE_")  # these steer the project's ow
 _SMALLEST_CYCLE = 2_000_000  # one dead letter holds a whole record: 1 MiB by Kafka's default, and its headers
 _SHORTEST_TRANSACTION = 1.0  # librdkafka refuses a transaction.timeout.ms below 1000 …
 _LONGEST_TRANSACTION = 900.0  # … and a broker, by default, one above its transaction.max.timeout.ms
+_SECRET = ("kafka", "schema_registry_url")  # no sentence repeats what was given for these
 _SHOWN = 100  # characters of a wrong value, in the sentence about it
 
 
@@ -62,6 +66,7 @@ Duration: TypeAlias = Annotated[float, PlainValidator(read_duration), _Written(w
 Size: TypeAlias = Annotated[int, PlainValidator(read_size), _Written(write_size)]
 Listener: TypeAlias = Annotated[Address | None, PlainValidator(read_listener), _Written(write_listener)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], PlainValidator(read_networks), _Written(write_networks)]
+Registry: TypeAlias = Annotated[RegistryUrl | None, PlainValidator(read_registry), _Written(write_registry)]
 Properties: TypeAlias = Annotated[Mapping[str, Scalar], PlainValidator(read_properties), _Written(write_properties)]
 GroupProtocol: TypeAlias = Annotated[Literal["auto", "consumer", "classic"], BeforeValidator(read_choice)]
 LogFormat: TypeAlias = Annotated[Literal["json", "console", "auto"], BeforeValidator(read_choice)]
@@ -104,6 +109,12 @@ class Settings(BaseSettings):
     subscriptions: File = Field(
         default=Path("subscriptions.yaml"),
         description="The YAML file that says which product has enabled which service.",
+    )
+    schema_registry_url: Registry = Field(
+        default=None,
+        repr=False,
+        description="The address of a Confluent-compatible schema registry, `user:password@` before its host if it"
+        " asks for them. Without one, only the bundled schemas are known.",
     )
     http: Listener = Field(
         default=Address("0.0.0.0", 9464),
@@ -332,7 +343,7 @@ def _problems(error: ValidationError, given: Mapping[str, Any], origin: Mapping[
 
 def _where(name: str, given: Mapping[str, Any], origin: Mapping[str, str]) -> str:
     place = f"{variable(name)}{origin.get(name, '')}: "
-    if name == "kafka":  # its values are secret
+    if name in _SECRET:
         return place
     text = repr(given[name])
     return f"{place}{text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}: "

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from consumer.egress import Network, parse_cidrs
 from consumer.topics import CONTROL
@@ -152,3 +154,35 @@ def read_networks(value: object) -> tuple[Network, ...]:
 def write_networks(networks: Iterable[Network]) -> str:
     """Return the text that `read_networks` reads as these networks."""
     return ",".join(str(network) for network in networks)
+
+
+@dataclass(frozen=True)
+class RegistryUrl:
+    """A schema registry's address; as text it comes without the `user:password@` that it may hold."""
+
+    with_credentials: str = field(repr=False)
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.with_credentials)
+        _, at, place = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc="***@" * bool(at) + place))
+
+
+def read_registry(value: object) -> RegistryUrl | None:
+    """Return an http or https address without the slash at its end, and None for an empty text."""
+    if not value:
+        return None
+    text = read_text(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or port
+        complete = False
+    if not complete or parts.query or parts.fragment or any(c.isspace() for c in text):
+        raise ValueError("not an http or https address: give one as in http://registry:8081")
+    return RegistryUrl(text)
+
+
+def write_registry(url: RegistryUrl | None) -> str:
+    """Return the address as people may see it, and nothing where there is none."""
+    return str(url or "")

@@ -1,0 +1,70 @@
+"""How a record names the schema that it was written with: value and headers go in, the schema's reference comes out.
+
+Three ways are told apart: Avro's single-object encoding and Confluent's framing by the value's first bytes, and
+Confluent's header with a schema's GUID, beside which the value is nothing but Avro.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+from uuid import UUID
+
+from consumer.event import Headers
+
+# Avro's single-object encoding: this marker, then the schema's fingerprint as 8 bytes, little-endian.
+# https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
+SINGLE_OBJECT = b"\xc3\x01"
+SINGLE_OBJECT_FRAME = len(SINGLE_OBJECT) + 8
+
+# Confluent's framing: a zero byte, then the schema's id in a registry as 4 bytes, big-endian.
+# https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
+CONFLUENT = b"\x00"
+CONFLUENT_FRAME = len(CONFLUENT) + 4
+
+# Confluent's newer framing: this header holds a one byte and the schema's GUID as 16 bytes, big-endian; serializers
+# put it on the record, and the value begins with the datum itself.
+# https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#schema-id-in-headers
+GUID_HEADER = "__value_schema_id"
+GUID_MARK = b"\x01"
+GUID_LENGTH = len(GUID_MARK) + 16
+
+Reference: TypeAlias = int | UUID
+"""What a registry knows a schema by: its id, or its GUID."""
+
+
+class Framed(NamedTuple):
+    """A value whose schema a registry has: by which reference, and where in the value the datum begins."""
+
+    reference: Reference
+    begin: int
+
+
+def registry_frame(value: bytes, headers: Headers) -> Framed | None:
+    """Return how a value and its headers refer to a registry's schema; None if they do not."""
+    for name, content in headers:
+        if name == GUID_HEADER and content is not None and content[:1] == GUID_MARK and len(content) == GUID_LENGTH:
+            return Framed(UUID(bytes=content[1:]), 0)
+    if value.startswith(CONFLUENT) and len(value) >= CONFLUENT_FRAME:
+        return Framed(int.from_bytes(value[len(CONFLUENT) : CONFLUENT_FRAME], "big"), CONFLUENT_FRAME)
+    return None
+
+
+def confluent_frame(schema_id: int) -> bytes:
+    """Return what Confluent's framing puts before a datum."""
+    return CONFLUENT + schema_id.to_bytes(4, "big")
+
+
+def describe(reference: Reference) -> str:
+    """Return a reference as people write it: `id 7`, or `GUID 1b4e28ba-…`."""
+    return f"GUID {reference}" if isinstance(reference, UUID) else f"id {reference}"
+
+
+def why_unknown(value: bytes) -> str:
+    """Say why no schema is known for a value that refers to no registry's, or to none that may be asked."""
+    if value.startswith(SINGLE_OBJECT) and len(value) >= SINGLE_OBJECT_FRAME:
+        number = int.from_bytes(value[len(SINGLE_OBJECT) : SINGLE_OBJECT_FRAME], "little")
+        return f"unknown schema: fingerprint {number:016x}"
+    if value.startswith((SINGLE_OBJECT, CONFLUENT)) or value == SINGLE_OBJECT[:1]:
+        return "truncated: the value is too short to name its schema"
+    beginning = value[:4].hex(" ") if value else "no bytes"
+    return f"not Avro: the value begins with {beginning}, which names no schema"
