@@ -11,24 +11,27 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from fastavro import parse_schema, schemaless_writer
-from fastavro.schema import SchemaParseException, UnknownType, fingerprint, to_parsing_canonical_form
+from fastavro.schema import SchemaParseException, UnknownType, to_parsing_canonical_form
+from fastavro.schema import fingerprint as _fingerprint
 
 import schemas
 from consumer.avro import Reader, Unreadable
 from consumer.errors import ConfigurationError
-from consumer.event import Payload
+from consumer.event import Headers, Payload
+from consumer.framing import (
+    CONFLUENT_FRAME,
+    SINGLE_OBJECT,
+    SINGLE_OBJECT_FRAME,
+    Reference,
+    describe,
+    reference_in_headers,
+    reference_in_value,
+    why_unknown,
+)
 from consumer.payload import Shape
 from consumer.unrolled import unroll
 
-# Avro's single-object encoding: this marker, then the schema's fingerprint as 8 bytes, little-endian.
-# https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
-SINGLE_OBJECT = b"\xc3\x01"
-FRAME = len(SINGLE_OBJECT) + 8
-
-# Confluent's framing: a zero byte, then the schema's id in a registry as 4 bytes, big-endian.
-# https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
-CONFLUENT = b"\x00"
-CONFLUENT_FRAME = len(CONFLUENT) + 4
+MAX_FETCHED = 1000  # schemas kept of those that a registry gave; the oldest goes, and is asked for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,20 @@ class Undecodable:
     """A record's value that is no event; `reason` is a sentence that goes into its dead letter."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """A record's value cannot be read yet: its schema has to be fetched from the registry first."""
+
+    reference: Reference
+
+
+class WriterSchema(NamedTuple):
+    """A schema as it was parsed from JSON, and those that it refers to by name, each after what it needs itself."""
+
+    schema: Any
+    needs: tuple[Any, ...] = ()
 
 
 EMPTY = Undecodable("empty: the record has no value")
@@ -52,69 +69,100 @@ class Head(NamedTuple):
 class Codec:
     """Encodes with the bundled event schema, decodes with the schema that the writer used.
 
-    It knows the bundled schemas and those given as `known`; raises ConfigurationError if one cannot be used.
+    It knows the bundled schemas and those given as `known`; raises ConfigurationError if one cannot be used. With a
+    `registry`, a reference to one of its schemas is answered by Unfetched until that schema is handed to `learn`.
     """
 
-    def __init__(self, known: Iterable[schemas.Schema] = ()) -> None:
-        bundled = [schemas.load(name) for name in schemas.names()]
-        writers = [_Writer(schema) for schema in (*bundled, *known)]
+    def __init__(self, known: Iterable[schemas.Schema] = (), *, registry: bool = False) -> None:
+        given = [*(schemas.load(name) for name in schemas.names()), *known]
+        writers = [compile_schema(WriterSchema(schema)) for schema in given]
         self._event = writers[0]
         self._shape = Shape(unroll(self._event.schema, self._event.named))
-        self._writers = {writer.prefix: writer for writer in writers}
+        self._prefix = _single_object_prefix(given[0])
+        self._writers = {_single_object_prefix(schema): writer for schema, writer in zip(given, writers, strict=True)}
+        self._registry = registry
+        self._fetched: dict[Reference, Writer] = {}
 
-    def encode(self, payload: Mapping[str, Any]) -> bytes:
-        """Return a payload in Avro's single-object encoding; raises InvalidPayload if it does not fit."""
-        return self._event.encode(self._shape.fit(payload))
+    def encode(self, payload: Mapping[str, Any], frame: bytes | None = None) -> bytes:
+        """Return a payload in Avro's single-object encoding, or behind another `frame` that names the event schema.
 
-    def head(self, value: bytes | None) -> Head | Undecodable:
+        Raises InvalidPayload if it does not fit.
+        """
+        return self._event.encode(self._shape.fit(payload), self._prefix if frame is None else frame)
+
+    def learn(self, reference: Reference, writer: Writer) -> None:
+        """Know from now on what a reference to the registry stands for."""
+        while len(self._fetched) >= MAX_FETCHED:
+            del self._fetched[next(iter(self._fetched))]
+        self._fetched[reference] = writer
+
+    def head(self, value: bytes | None, headers: Headers = ()) -> Head | Undecodable | Unfetched:
         """Return model, action (`created` where absent) and product of an encoded event, reading no further.
 
         What follows may still turn out to be undecodable.
         """
         if value is None:
             return EMPTY
-        writer = self._writers.get(value[:FRAME])
-        return writer.head(value) if writer else _unknown(value)
+        writer, begin = self._writer(value, headers)
+        return writer.head(value, begin) if isinstance(writer, Writer) else writer
 
-    def decode(self, value: bytes | None) -> Payload | Undecodable:
+    def decode(self, value: bytes | None, headers: Headers = ()) -> Payload | Undecodable | Unfetched:
         """Return the payload that was encoded: key for key, absent keys absent, null where null was given."""
         if value is None:
             return EMPTY
-        writer = self._writers.get(value[:FRAME])
-        return writer.decode(value) if writer else _unknown(value)
+        writer, begin = self._writer(value, headers)
+        return writer.decode(value, begin) if isinstance(writer, Writer) else writer
+
+    def _writer(self, value: bytes, headers: Headers) -> tuple[Writer | Undecodable | Unfetched, int]:
+        """Return what can read a value, or why nothing can, and where in the value the datum begins."""
+        reference = reference_in_headers(headers) if headers else None
+        if reference is not None and self._registry:  # a datum may by chance begin like a frame: the header goes first
+            return self._fetched.get(reference) or Unfetched(reference), 0
+        writer = self._writers.get(value[:SINGLE_OBJECT_FRAME])
+        if writer is not None:
+            return writer, SINGLE_OBJECT_FRAME
+        if reference is None:
+            reference = reference_in_value(value)
+        if reference is None:
+            return Undecodable(why_unknown(value)), 0
+        if self._registry:
+            return self._fetched.get(reference) or Unfetched(reference), CONFLUENT_FRAME
+        return Undecodable(f"unknown schema: {describe(reference)} of a schema registry, and none is configured"), 0
 
 
-class _Writer:
-    """One writer's schema, ready to read what was written with it."""
+class Writer:
+    """One writer's schema, ready to read what was written with it; `compile_schema` makes it."""
 
-    def __init__(self, schema: schemas.Schema) -> None:
+    def __init__(self, schema: WriterSchema) -> None:
+        """Raise whatever fastavro and the reader find wrong with the schema."""
         self.named: dict[str, Any] = {}
-        try:
-            self.schema: Any = parse_schema(schema, self.named)
-            if not isinstance(self.schema, dict) or self.schema["type"] != "record":
-                raise SchemaParseException("an event has to be a record")
-            self.prefix = SINGLE_OBJECT + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
-            self._whole = Reader(self.schema, self.named)
-            self._beginning = Reader(_up_to_product(self.schema, self.named), self.named)
-        except (SchemaParseException, UnknownType, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise ConfigurationError(f"an Avro schema cannot be used: {type(error).__name__}: {error}") from error
+        for needed in schema.needs:
+            parse_schema(needed, self.named)
+        self.schema: Any = parse_schema(schema.schema, self.named)
+        if not isinstance(self.schema, dict) or self.schema["type"] != "record":
+            raise SchemaParseException("an event has to be a record")
+        self._whole = Reader(self.schema, self.named)
+        self._beginning = Reader(_up_to_product(self.schema, self.named), self.named)
 
-    def encode(self, datum: Mapping[str, Any]) -> bytes:
-        out = BytesIO(self.prefix)
-        out.seek(len(self.prefix))
+    def encode(self, datum: Mapping[str, Any], frame: bytes) -> bytes:
+        """Return the frame and behind it the datum, which has to fit the schema."""
+        out = BytesIO(frame)
+        out.seek(len(frame))
         schemaless_writer(out, self.schema, datum)
         return out.getvalue()
 
-    def head(self, value: bytes) -> Head | Undecodable:
+    def head(self, value: bytes, begin: int) -> Head | Undecodable:
+        """Return what routing has to know of the event that begins there."""
         try:
-            event, _ = self._beginning.read(value, FRAME)
+            event, _ = self._beginning.read(value, begin)
         except Unreadable as error:
             return Undecodable(str(error))
         return _head(event)
 
-    def decode(self, value: bytes) -> Payload | Undecodable:
+    def decode(self, value: bytes, begin: int) -> Payload | Undecodable:
+        """Return the event that begins there and ends with the value."""
         try:
-            event, end = self._whole.read(value, FRAME)
+            event, end = self._whole.read(value, begin)
         except Unreadable as error:
             return Undecodable(str(error))
         if rest := len(value) - end:
@@ -125,6 +173,27 @@ class _Writer:
         if type(event.get("attributes")) is not dict:
             return Undecodable("not an event: attributes is not an object")
         return event
+
+
+def compile_schema(schema: WriterSchema) -> Writer:
+    """Return what reads the values that were written with a schema; raises ConfigurationError if it cannot be used.
+
+    It takes some 20 ms for the event schema, so it is done where nothing waits for it.
+    """
+    try:
+        return Writer(schema)
+    except (SchemaParseException, UnknownType, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"an Avro schema cannot be used: {type(error).__name__}: {error}") from error
+
+
+def fingerprint(schema: schemas.Schema) -> str:
+    """Return a schema's CRC-64-AVRO fingerprint as people write it: 16 hex digits, the highest first."""
+    wire: str = _fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")  # the lowest byte first, as in a frame
+    return bytes.fromhex(wire)[::-1].hex()
+
+
+def _single_object_prefix(schema: schemas.Schema) -> bytes:
+    return SINGLE_OBJECT + bytes.fromhex(fingerprint(schema))[::-1]
 
 
 def _up_to_product(schema: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,17 +225,3 @@ def _head(event: Payload) -> Head | Undecodable:
     if type(number) is not int:
         return Undecodable("not an event: product.id is not an integer")
     return Head(model, action, number)
-
-
-def _unknown(value: bytes) -> Undecodable:
-    """Say why no schema is known for a value that begins like this."""
-    if value.startswith(SINGLE_OBJECT) and len(value) >= FRAME:
-        number = int.from_bytes(value[len(SINGLE_OBJECT) : FRAME], "little")
-        return Undecodable(f"unknown schema: fingerprint {number:016x}")
-    if value.startswith(CONFLUENT) and len(value) >= CONFLUENT_FRAME:
-        number = int.from_bytes(value[len(CONFLUENT) : CONFLUENT_FRAME], "big")
-        return Undecodable(f"unknown schema: id {number} of a schema registry, and none is configured")
-    if value.startswith((SINGLE_OBJECT, CONFLUENT)) or value == SINGLE_OBJECT[:1]:
-        return Undecodable("truncated: the value is too short to name its schema")
-    beginning = value[:4].hex(" ") if value else "no bytes"
-    return Undecodable(f"not Avro: the value begins with {beginning}, which names no schema")

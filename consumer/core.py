@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.codec import Undecodable
+from consumer.awaited import Awaited
+from consumer.codec import Head, Undecodable, Unfetched
 from consumer.cycle import Cycle, Letter, Outbox
 from consumer.deadletter import DeadLetter, Stage, read_dead_letter
 from consumer.delivery import Delivery, delivery_id
@@ -22,17 +23,19 @@ from consumer.event import Event, Record, TopicPartition
 from consumer.outcome import Outcome, Verdict, outcome_of
 from consumer.partition import Partition
 from consumer.render import RenderError, render, request_for
-from consumer.retry import QuickRetries, Throttle
+from consumer.retry import Doubling, QuickRetries
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
-    from consumer.codec import Codec
+    from consumer.codec import Codec, Writer
+    from consumer.framing import Reference
     from consumer.metrics import Metrics
     from consumer.router import Router
     from consumer.subscriptions import Subscription
     from consumer.wire import Answer, Request
 
 STAGED = 1000  # records fetched ahead of their turn, a partition: enough to bridge a pause and its end
+THROTTLE = (1.0, 60.0)  # seconds: the first and the longest rest of a subscription that is told no time
 QUANTUM = 25  # records that a partition lets in before it is the next one's turn
 
 
@@ -67,9 +70,10 @@ class Core:
         self._metrics = metrics
         self._dispatcher = Dispatcher(settings.bounds)
         self._retries = QuickRetries(settings.quick_attempts, settings.quick_window)
-        self._throttle = Throttle()
+        self._throttle = Doubling(*THROTTLE)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._outbox = Outbox(settings.dead_letter_topic, settings.cycle_bytes)
+        self._awaited = Awaited()
         self._full = False  # whether the buffer is, with hysteresis
         self.held = False  # while nothing can be made durable, nothing new begins
 
@@ -84,7 +88,9 @@ class Core:
 
     def drain(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Begin to give up partitions (all of them without an argument): take nothing in, finish what was begun."""
-        for partition in self._select(partitions):
+        selected = self._select(partitions)
+        self._awaited.leave(selected)
+        for partition in selected:
             partition.drain()
 
     def drained(self, partitions: Iterable[TopicPartition] | None = None) -> bool:
@@ -93,7 +99,9 @@ class Core:
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions: their next owner begins at the committed watermark."""
-        for partition in self._select(list(partitions)):
+        selected = self._select(list(partitions))
+        self._awaited.leave(selected)
+        for partition in selected:
             partition.gone = True
             del self._partitions[partition.tp]
             self._dispatcher.forget(partition)
@@ -118,15 +126,15 @@ class Core:
         """Let staged records in, each partition in turn, as far as the bounds allow; True if more could follow."""
         more = False
         for partition in list(self._partitions.values()):
-            if partition.staged and self._dispatcher.unblocked(partition):
+            if partition.staged and partition.awaiting is None and self._dispatcher.unblocked(partition):
                 self._admit_some(partition)
-                more = more or bool(partition.staged and partition.blocked_on is None)
+                more = more or bool(partition.staged and not partition.stopped)
         return more
 
     def _admit_some(self, partition: Partition) -> None:
         for _ in range(min(QUANTUM, len(partition.staged))):
             self._take_in(partition, partition.unstage())
-            if partition.blocked_on is not None:
+            if partition.stopped:
                 return
 
     def _take_in(self, partition: Partition, record: Record) -> None:
@@ -136,18 +144,18 @@ class Core:
             self._take_in_replay(partition, record)
 
     def _take_in_event(self, partition: Partition, record: Record) -> None:
-        head = self._codec.head(record.value)
-        if isinstance(head, Undecodable):
-            self._undecodable(partition, record, head)
+        head = self._codec.head(record.value, record.headers)
+        if not isinstance(head, Head):
+            self._unreadable(partition, record, head)
             return
         self._metrics.events.add(head.model, head.action)
         subscriptions = self._router.route(head.product, head.model, head.action)
         if not subscriptions:
             self._nothing_to_do(partition, record)
             return
-        payload = self._codec.decode(record.value)
-        if isinstance(payload, Undecodable):
-            self._undecodable(partition, record, payload)
+        payload = self._codec.decode(record.value, record.headers)
+        if not isinstance(payload, dict):
+            self._unreadable(partition, record, payload)
             return
         self._dispatch(partition, Event(record, payload), subscriptions, 0)
 
@@ -156,11 +164,11 @@ class Core:
         try:
             entry = read_dead_letter(record)
         except ValueError as error:
-            self._undecodable(partition, record, Undecodable(str(error)))
+            self._unreadable(partition, record, Undecodable(str(error)))
             return
-        payload = self._codec.decode(entry.origin.value)
-        if isinstance(payload, Undecodable):
-            self._undecodable(partition, record, payload, entry)
+        payload = self._codec.decode(entry.origin.value, entry.origin.headers)
+        if not isinstance(payload, dict):
+            self._unreadable(partition, record, payload, entry)
             return
         event = Event(record, payload, entry.origin)
         subscriptions = self._concerned(event, entry)
@@ -176,6 +184,40 @@ class Core:
             return self._router.route(event.product, event.model, event.action)
         subscription = self._router.by_id(entry.subscription)
         return (subscription,) if subscription is not None and subscription.enabled else ()
+
+    # -- schemas that a registry has to be asked for
+
+    @property
+    def awaited(self) -> Awaited:
+        """The schemas that partitions wait for; each ends by `learned` or `refused`."""
+        return self._awaited
+
+    def learned(self, reference: Reference, writer: Writer) -> None:
+        """Take in a schema that was fetched: who waited for it goes on."""
+        self._codec.learn(reference, writer)
+        self._awaited.arrived(reference)
+
+    def refused(self, reference: Reference, reason: str) -> None:
+        """Take in that there is no such schema: what was written with it is poison."""
+        self._awaited.refuse(reference, reason, self._clock.monotonic())
+
+    def _unreadable(
+        self,
+        partition: Partition,
+        record: Record,
+        why: Undecodable | Unfetched,
+        entry: DeadLetter | None = None,
+    ) -> None:
+        """Hold the partition for a schema that may be had; what nobody can read is a dead letter."""
+        if isinstance(why, Undecodable):
+            self._undecodable(partition, record, why.reason, entry)
+            return
+        refusal = self._awaited.refusal(why.reference, self._clock.monotonic())
+        if refusal is not None:
+            self._undecodable(partition, record, refusal, entry)
+        else:
+            partition.put_back(record)
+            self._awaited.wait(partition, why.reference)
 
     def _dispatch(
         self, partition: Partition, event: Event, subscriptions: tuple[Subscription, ...], replays: int
@@ -258,7 +300,7 @@ class Core:
         now = self._clock.monotonic()
         if outcome.verdict is Verdict.THROTTLED:
             times = delivery.flow.channel.throttles + 1
-            wait = self._throttle.pause(times) if outcome.wait is None else outcome.wait
+            wait = self._throttle.after(times) if outcome.wait is None else outcome.wait
             self._dispatcher.throttle(delivery, now + wait)
             return
         delivery.attempts += 1
@@ -297,15 +339,13 @@ class Core:
         )
         self._outbox.post(Letter(delivery.flow.partition, event.record, letter, delivery))
 
-    def _undecodable(
-        self, partition: Partition, record: Record, why: Undecodable, entry: DeadLetter | None = None
-    ) -> None:
+    def _undecodable(self, partition: Partition, record: Record, reason: str, entry: DeadLetter | None = None) -> None:
         """Nobody can read this record: it goes to the dead letters as it is, and the partition goes on.
 
         A replayed entry keeps its id and its subscription: it still concerns nobody else.
         """
         letter = entry or DeadLetter(delivery_id(record, ""), record, Stage.DECODE, "", "")
-        self._post_record(partition, record, replace(letter, stage=Stage.DECODE, reason="poison", error=why.reason))
+        self._post_record(partition, record, replace(letter, stage=Stage.DECODE, reason="poison", error=reason))
 
     def _without_subscription(self, partition: Partition, record: Record, entry: DeadLetter) -> None:
         error = f"the subscription {entry.subscription} is not there any more, or is disabled"

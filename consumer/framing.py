@@ -1,12 +1,12 @@
-"""How a record names the schema that it was written with: value and headers go in, the schema's reference comes out.
+"""How a record names the schema that it was written with: its value and headers go in, the schema's name comes out.
 
 Three ways are told apart: Avro's single-object encoding and Confluent's framing by the value's first bytes, and
-Confluent's header with a schema's GUID, beside which the value is nothing but Avro.
+Confluent's header, beside which the value is nothing but Avro.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from consumer.event import Headers
@@ -21,31 +21,32 @@ SINGLE_OBJECT_FRAME = len(SINGLE_OBJECT) + 8
 CONFLUENT = b"\x00"
 CONFLUENT_FRAME = len(CONFLUENT) + 4
 
-# Confluent's newer framing: this header holds a one byte and the schema's GUID as 16 bytes, big-endian; serializers
-# put it on the record, and the value begins with the datum itself.
+# A serializer of Confluent's may put the reference into this header instead; the value then begins with the datum. The
+# header holds a zero byte and the id as above, or a one byte and the schema's GUID as 16 bytes, big-endian.
 # https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#schema-id-in-headers
-GUID_HEADER = "__value_schema_id"
-GUID_MARK = b"\x01"
-GUID_LENGTH = len(GUID_MARK) + 16
+HEADER = "__value_schema_id"
+GUID = b"\x01"
+GUID_LENGTH = len(GUID) + 16
 
 Reference: TypeAlias = int | UUID
 """What a registry knows a schema by: its id, or its GUID."""
 
 
-class Framed(NamedTuple):
-    """A value whose schema a registry has: by which reference, and where in the value the datum begins."""
-
-    reference: Reference
-    begin: int
-
-
-def registry_frame(value: bytes, headers: Headers) -> Framed | None:
-    """Return how a value and its headers refer to a registry's schema; None if they do not."""
+def reference_in_headers(headers: Headers) -> Reference | None:
+    """Return the reference that a record's headers hold; None if they hold none that can be read."""
     for name, content in headers:
-        if name == GUID_HEADER and content is not None and content[:1] == GUID_MARK and len(content) == GUID_LENGTH:
-            return Framed(UUID(bytes=content[1:]), 0)
+        if name == HEADER and content is not None:
+            if content.startswith(GUID) and len(content) == GUID_LENGTH:
+                return UUID(bytes=content[len(GUID) :])
+            if len(content) == CONFLUENT_FRAME:
+                return reference_in_value(content)
+    return None
+
+
+def reference_in_value(value: bytes) -> int | None:
+    """Return the id that stands before a datum in Confluent's framing; None if there is none."""
     if value.startswith(CONFLUENT) and len(value) >= CONFLUENT_FRAME:
-        return Framed(int.from_bytes(value[len(CONFLUENT) : CONFLUENT_FRAME], "big"), CONFLUENT_FRAME)
+        return int.from_bytes(value[len(CONFLUENT) : CONFLUENT_FRAME], "big")
     return None
 
 

@@ -139,6 +139,11 @@ class Metrics(Collector):
         # Kafka: how outcomes become durable, and how partitions move.
         self.cycles = Counter("cycles", "Cycles: durable, aborted or failed.", ["result"])
         self.rebalances = Counter("rebalances", "Rebalances: partitions assigned, revoked or lost.", ["kind"])
+        # Schemas of a registry.
+        self.schema_fetches = Counter(
+            "schema_fetches", "Schemas asked for: fetched, refused, unavailable.", ["outcome"]
+        )
+        self.awaiting_schema = Gauge("awaiting_schema_partitions", "Partitions that wait for a schema.")
         # How long it takes.
         self.attempt_seconds = Histogram(
             "attempt_seconds", "Seconds that an attempt took, whatever its outcome.", ATTEMPT_BUCKETS

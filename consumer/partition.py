@@ -11,6 +11,7 @@ from consumer.offsets import Offsets
 if TYPE_CHECKING:
     from consumer.delivery import Delivery
     from consumer.dispatcher import Channel
+    from consumer.framing import Reference
 
 
 class Flow:
@@ -33,6 +34,7 @@ class Partition:
 
     __slots__ = (
         "attempted",
+        "awaiting",
         "blocked_on",
         "bytes",
         "committed",
@@ -54,6 +56,7 @@ class Partition:
         self.staged_bytes = 0
         self.bytes = 0  # of the records staged and in hand
         self.blocked_on: Flow | None = None  # whose bound keeps further records out
+        self.awaiting: Reference | None = None  # the schema without which its next record cannot be read
         self.paused = False  # as the consumer was told
         self.attempted = -1  # the highest offset of which a delivery was attempted
         self.drain_to: int | None = None  # while it is being given up: nothing above this offset begins
@@ -80,6 +83,11 @@ class Partition:
         self.staged_bytes -= record.size
         return record
 
+    def put_back(self, record: Record) -> None:
+        """Undo `unstage`: this record's turn has not come yet."""
+        self.staged.appendleft(record)
+        self.staged_bytes += record.size
+
     def drain(self) -> None:
         """Begin nothing further but what an orderly end needs: all at or below the highest offset attempted.
 
@@ -90,6 +98,11 @@ class Partition:
             self.staged.clear()
             self.bytes -= self.staged_bytes
             self.staged_bytes = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its next record has to wait: for a bound, or for a schema."""
+        return self.blocked_on is not None or self.awaiting is not None
 
     @property
     def drained(self) -> bool:

@@ -24,7 +24,9 @@ from consumer.core import Core
 from consumer.cycle import Cycle
 from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, RecordTooLarge
 from consumer.event import Record, TopicPartition
+from consumer.fetcher import SchemaFetcher, SchemaSource
 from consumer.intake import Intake
+from consumer.retry import Doubling
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
@@ -48,12 +50,14 @@ FITS = 64 * 1024  # bytes that remain of a dead letter that the broker refused f
 
 @dataclass(frozen=True)
 class Timing:
-    """The seconds of DESIGN 2.4 that the pipeline keeps to."""
+    """The seconds of DESIGN 2.4 that the pipeline keeps to, and those for a schema registry."""
 
     cycle_interval: float = 1.0
     cycle_stall: float = 3.0  # without a durable cycle for so long, no attempt starts
     revoke_timeout: float = 5.0
     drain_timeout: float = 25.0
+    registry_pauses: tuple[float, float] = (0.5, 5.0)  # the first and the longest, while it does not answer
+    registry_patience: float = 15.0
 
 
 class Pipeline:
@@ -67,12 +71,16 @@ class Pipeline:
         topics: Sequence[str],
         *,
         needed: Sequence[str] = (),
+        schemas: SchemaSource | None = None,
         timing: Timing = Timing(),
         clock: Clock,
         health: Health,
         metrics: Metrics,
     ) -> None:
-        """Read `topics`; `needed` are further topics without which nothing may begin."""
+        """Read `topics`; `needed` are further topics without which nothing may begin.
+
+        `schemas` is what the core's codec may refer to: a schema registry, where there is one.
+        """
         self._core = core
         self._broker = broker
         self._transport = transport
@@ -86,6 +94,19 @@ class Pipeline:
         metrics.in_hand.read_from(lambda: core.in_hand)
         metrics.buffered_bytes.read_from(lambda: core.buffered)
         metrics.assigned_partitions.read_from(lambda: len(core.partitions))
+        metrics.awaiting_schema.read_from(lambda: len(core.awaited))
+        self._fetcher: SchemaFetcher | None = None
+        if schemas is not None:
+            self._fetcher = SchemaFetcher(
+                core,
+                schemas,
+                self._soon,
+                pauses=Doubling(*timing.registry_pauses),
+                patience=timing.registry_patience,
+                clock=clock,
+                health=health,
+                metrics=metrics,
+            )
         self._log = structlog.get_logger("pipeline")
         self._writer: Writer | None = None
         self._cycle_thread = ThreadPoolExecutor(1, "cycle")
@@ -122,7 +143,8 @@ class Pipeline:
         self._last_durable = self._clock.monotonic()
         self._intake.start()
         self._health.clear("start")
-        tasks = [asyncio.create_task(self._cycles()), asyncio.create_task(self._watch())]
+        works = [self._cycles(), self._watch(), *([self._fetcher.run()] if self._fetcher else [])]
+        tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
             task.add_done_callback(self._task_ended)
         await self._stopping.wait()
@@ -142,6 +164,8 @@ class Pipeline:
         self._turning = False
         core = self._core
         more = core.admit()
+        if core.awaited and self._fetcher is not None:
+            self._fetcher.wake()
         started = 0
         for delivery, request in islice(core.attempts(), STARTS):
             self._transport.start(request, partial(self._answered, delivery))

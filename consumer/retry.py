@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 # The first pause; each further one doubles. Jitter is only added: no retry comes sooner than the pause says.
 FIRST_PAUSE = 0.5
 JITTER = 0.25
-LONGEST_PAUSE = 60.0
 
 
 class QuickRetries:
@@ -37,13 +36,16 @@ class QuickRetries:
         return None if self._stop(state) else state.upcoming_sleep
 
 
-class Throttle:
-    """How long a subscription rests that is told to slow down, and not for how long: 1 s, doubling to a minute."""
+class Doubling:
+    """Pauses of whatever has to be asked again and again: each twice as long as the one before, up to the longest."""
 
-    _wait: wait_base = wait_exponential(multiplier=1, max=LONGEST_PAUSE)
+    def __init__(self, first: float, longest: float) -> None:
+        """Begin with a pause of `first` seconds."""
+        self._wait: wait_base = wait_exponential(multiplier=first, max=longest)
+        self._policy = Retrying()
 
-    def pause(self, times: int) -> float:
-        """Return the seconds to rest after being told so `times` times in a row."""
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = times
+    def after(self, failures: int) -> float:
+        """Return the seconds to rest after so many failures in a row."""
+        state = RetryCallState(self._policy, None, (), {})
+        state.attempt_number = failures
         return self._wait(state)

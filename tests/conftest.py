@@ -9,17 +9,19 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import settings
 from kafka import ADDRESS_VARIABLE, Kafka, KafkaUnavailable, real_kafka
+from registries import ADDRESS_VARIABLE as REGISTRY_VARIABLE
+from registries import Apicurio, RegistryMissing, real_registry
 
-FIXTURE = "kafka_bootstrap"
+FIXTURES = {"kafka_bootstrap", "registry"}
 
 settings.register_profile("untimed", deadline=None)  # machines are shared: how long an example takes says nothing
 settings.load_profile("untimed")
-NEEDED = ADDRESS_VARIABLE in os.environ or any(
-    os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI")
-)
+REQUIRED = any(os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI"))
+NEEDED = ADDRESS_VARIABLE in os.environ or REQUIRED
 
 broker = pytest.StashKey[Kafka]()
 missing = pytest.StashKey[str]()
+apicurio = pytest.StashKey[Apicurio]()
 
 
 @pytest.fixture(scope="session")
@@ -47,10 +49,25 @@ def kafka_bootstrap(_kafka: Kafka | None, pytestconfig: pytest.Config) -> str:
     return pytest.fail(reason, pytrace=False) if NEEDED else pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def registry(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The real schema registry's address. Without one the test is skipped; it fails where one is required.
+
+    SPRINTLY_TEST_REGISTRY names one; SPRINTLY_REQUIRE_KAFKA=1 and CI=true require one.
+    """
+    with ExitStack() as stack:
+        try:
+            pytestconfig.stash[apicurio] = found = stack.enter_context(real_registry(os.environ))
+        except RegistryMissing as error:
+            reason = f"needs the real schema registry: {error}"
+            (pytest.fail if REQUIRED or REGISTRY_VARIABLE in os.environ else pytest.skip)(reason)
+        yield found.url
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the real Kafka, so that `-m "not kafka"` leaves it out."""
+    """Mark what uses the real Kafka or registry, so that `-m "not kafka"` leaves it out."""
     for item in items:
-        if FIXTURE in getattr(item, "fixturenames", ()):
+        if FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
 
 
@@ -65,3 +82,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     else:
         line = "none was asked for"
     terminalreporter.write_line(f"broker: {line}")
+    if config.stash.get(apicurio, None):
+        terminalreporter.write_line(f"registry: {config.stash[apicurio].title}")

@@ -11,6 +11,7 @@ from consumer.codec import Codec
 from consumer.core import Attempt, Core, CoreSettings
 from consumer.cycle import Cycle
 from consumer.event import Outgoing, Record, TopicPartition
+from consumer.framing import confluent_frame
 from consumer.metrics import Metrics
 from consumer.router import Router
 from consumer.subscriptions import Subscription
@@ -47,6 +48,13 @@ def value(number: int = 1, product: int = 1, **attributes: Any) -> bytes:
     return CODEC.encode(payload)
 
 
+def refer(reference: int, number: int = 1) -> bytes:
+    """Return an event whose schema a registry has under this id."""
+    return CODEC.encode(
+        {"model": "Item", "product": {"id": 1}, "attributes": {"number": number}}, confluent_frame(reference)
+    )
+
+
 def answered(status: int, body: bytes = b"", retry_after: str | None = None) -> Answer:
     return Answer(AnswerKind.ANSWERED, status, body, retry_after)
 
@@ -61,11 +69,12 @@ class Replica:
         log: Log | None = None,
         settings: CoreSettings | None = None,
         clock: FakeClock | None = None,
+        codec: Codec = CODEC,
     ) -> None:
         self.log = log or Log()
         self.clock = clock or FakeClock()
         self.metrics = Metrics()
-        self.core = Core(settings or CoreSettings(), CODEC, Router(subscriptions), self.clock, self.metrics)
+        self.core = Core(settings or CoreSettings(), codec, Router(subscriptions), self.clock, self.metrics)
         self.in_flight: dict[str, Attempt] = {}
         self.read: dict[TopicPartition, int] = {}
 

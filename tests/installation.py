@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import yaml
@@ -136,6 +137,15 @@ class Replica:
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             text: str = answer.read().decode()
             return text
+
+    def reasons(self) -> dict[str, str]:
+        """Return why it is not ready; nothing if it is."""
+        try:
+            text = self.get("/readyz")
+        except HTTPError as error:
+            text = error.read().decode()
+        found: dict[str, str] = json.loads(text)["reasons"]
+        return found
 
 
 def eventually(true: Callable[[], object], otherwise: str, replica: Replica | None = None) -> None:

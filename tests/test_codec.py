@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import tracemalloc
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 from payloads import NAMES, documented, events, nested, payloads
 
 import schemas
-from consumer.codec import Codec, Head, Undecodable
+from consumer.codec import MAX_FETCHED, Codec, Head, Undecodable, Unfetched, WriterSchema, compile_schema
 from consumer.errors import ConfigurationError, InvalidPayload
+from consumer.framing import Reference, confluent_frame
 from consumer.unrolled import MAX_DEPTH
 
 CODEC = Codec()
@@ -450,3 +453,116 @@ def test_an_event_without_attributes_is_none() -> None:
 def test_a_schema_that_cannot_be_used_is_a_configuration_error(schema: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="an Avro schema cannot be used"):
         Codec([schema])
+
+
+# Schemas of a registry
+
+GUID = UUID("1b4e28ba-2fa1-11d2-883f-0016d3cca427")
+HEADERS = (("traceparent", b"00-x"), ("__value_schema_id", b"\x01" + GUID.bytes))
+
+
+def registry_codec(*known: Reference) -> Codec:
+    """Return a codec that has fetched the event schema under these references."""
+    codec = Codec(registry=True)
+    for reference in known:
+        codec.learn(reference, compile_schema(WriterSchema(schemas.load())))
+    return codec
+
+
+@given(payloads, st.integers(0, 2**32 - 1))
+def test_confluents_framing_is_read_with_the_schema_of_its_id(payload: dict[str, Any], number: int) -> None:
+    codec = registry_codec(number)
+    value = codec.encode(payload, confluent_frame(number))
+    assert value[:5] == b"\x00" + number.to_bytes(4, "big")
+    assert codec.decode(value) == payload
+    assert codec.head(value) == CODEC.head(CODEC.encode(payload))
+
+
+@given(payloads)
+def test_a_guid_in_the_headers_leaves_the_value_to_the_datum(payload: dict[str, Any]) -> None:
+    codec = registry_codec(GUID)
+    value = codec.encode(payload, b"")
+    assert codec.decode(value, HEADERS) == payload
+    assert codec.head(value, HEADERS) == CODEC.head(CODEC.encode(payload))
+
+
+def test_the_header_goes_before_what_a_datum_happens_to_begin_with() -> None:
+    schema = record("Event", number="long", model="string", product=record("P", id="long"), attributes=record("Goal"))
+    codec = Codec(registry=True)
+    codec.learn(GUID, compile_schema(WriterSchema(schema)))
+    value = b"\x00\x00\x02\x00"  # number 0, an empty model, product 1
+    long = b"\x00" + b"\x08Item" + b"\x02"  # begins like the frame of an id
+    assert codec.decode(long, HEADERS) == {"number": 0, "model": "Item", "product": {"id": 1}, "attributes": {}}
+    assert codec.head(value, HEADERS) == reason_of_trailing(codec, value)
+
+
+def reason_of_trailing(codec: Codec, value: bytes) -> Head:
+    """The head does not read on to the bytes that follow; the whole does, and finds one too many."""
+    assert reason(codec.decode(value, HEADERS)) == "trailing bytes: 1 after the event's end"
+    return Head("", "created", 1)
+
+
+def test_an_id_in_the_headers_is_as_good_as_in_the_value() -> None:
+    codec = registry_codec(7)
+    assert codec.decode(codec.encode(nested(1), b""), (("__value_schema_id", confluent_frame(7)),)) == nested(1)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x01", b"\x01" + b"x" * 15, b"\x02" + b"x" * 16, b"\x00\x00"])
+def test_a_header_that_names_no_schema_is_as_none(content: bytes | None) -> None:
+    codec = registry_codec(7)
+    value = codec.encode(nested(1), confluent_frame(7))
+    assert codec.decode(value, (("__value_schema_id", content),)) == nested(1)
+
+
+def test_a_reference_has_to_be_fetched_until_it_is_learned() -> None:
+    codec = Codec(registry=True)
+    value = CODEC.encode(nested(1), confluent_frame(7))
+    assert codec.head(value) == codec.decode(value) == Unfetched(7)
+    assert codec.head(value, HEADERS) == codec.decode(value, HEADERS) == Unfetched(GUID)
+    codec.learn(7, compile_schema(WriterSchema(schemas.load())))
+    assert codec.decode(value) == nested(1)
+    assert codec.decode(codec.encode(nested(1), confluent_frame(8))) == Unfetched(8)
+    assert codec.decode(codec.encode(nested(1))) == nested(1)  # the bundled schema needs no registry
+
+
+def test_without_a_registry_a_reference_to_one_is_a_reason() -> None:
+    value = CODEC.encode(nested(1), b"")
+    assert reason(CODEC.decode(b"\x00\x00\x00\x00\x07" + value)).startswith("unknown schema: id 7 of a schema registry")
+    assert reason(CODEC.head(value, HEADERS)).startswith(f"unknown schema: GUID {GUID} of a schema registry")
+    assert CODEC.decode(CODEC.encode(nested(1)), HEADERS) == nested(1)
+
+
+def test_only_so_many_fetched_schemas_are_kept_and_the_oldest_is_asked_for_again() -> None:
+    codec, writer_ = Codec(registry=True), compile_schema(WriterSchema(schemas.load()))
+    for number in range(MAX_FETCHED + 1):
+        codec.learn(number, writer_)
+    assert codec.decode(codec.encode(nested(1), confluent_frame(0))) == Unfetched(0)
+    assert codec.decode(codec.encode(nested(1), confluent_frame(MAX_FETCHED))) == nested(1)
+
+
+def test_a_schema_may_need_others() -> None:
+    event = record("Event", model="string", product="ly.sprint.events.P", attributes="ly.sprint.events.Goal")
+    needs = (record("P", id="long"), record("Goal", product="ly.sprint.events.P"))
+    codec = Codec(registry=True)
+    codec.learn(7, compile_schema(WriterSchema(event, needs)))
+    expected = {"model": "G", "product": {"id": 1}, "attributes": {"product": {"id": 2}}}
+    assert codec.decode(confluent_frame(7) + b"\x02G\x02\x04") == expected
+    with pytest.raises(ConfigurationError, match=r"ly\.sprint\.events\.P"):
+        compile_schema(WriterSchema(event))
+
+
+SCRAPS = st.sampled_from(
+    ["record", "type", "name", "fields", "items", "values", "symbols", "size", "array", "map", "enum", "fixed", "long"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | SCRAPS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(SCRAPS | st.text(max_size=3), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(SCRAPS, JSON, max_size=6), st.lists(JSON, max_size=2))
+def test_whatever_a_registry_calls_a_schema_is_compiled_or_refused(fields: Any, needs: list[Any]) -> None:
+    for schema in (fields, record("Event", model=fields), {**record("Event"), **fields}):
+        with suppress(ConfigurationError):  # and nothing else
+            assert compile_schema(WriterSchema(schema, tuple(needs))).schema["type"] == "record"

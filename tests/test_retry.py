@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumer.retry import FIRST_PAUSE, JITTER, LONGEST_PAUSE, QuickRetries, Throttle
+from consumer.retry import FIRST_PAUSE, JITTER, Doubling, QuickRetries
 
 
 def test_pauses_grow_and_jitter_is_only_added() -> None:
@@ -26,7 +26,6 @@ def test_a_retry_that_would_begin_after_the_window_does_not() -> None:
     assert retries.pause(1, 4.9) is None
 
 
-def test_a_throttled_subscription_rests_longer_each_time_up_to_a_minute() -> None:
-    throttle = Throttle()
-    assert [throttle.pause(times) for times in (1, 2, 3)] == [1, 2, 4]
-    assert throttle.pause(50) == LONGEST_PAUSE
+def test_pauses_double_up_to_the_longest() -> None:
+    pauses = Doubling(0.5, 5.0)
+    assert [pauses.after(failures) for failures in (1, 2, 3, 4, 5, 50)] == [0.5, 1, 2, 4, 5, 5]

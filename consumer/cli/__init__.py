@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "See it work, with nothing to install.",
     "dlq": "List, show and replay what failed for good.",
     "produce": "Write events from JSON files to Kafka.",
+    "schemas": "Register, show and check the events' schema.",
     "services": "List the services and show how each is set up.",
     "topics": "Create the topics of an installation.",
 }

@@ -38,6 +38,7 @@ def consume(config: Path | None) -> None:
         bootstrap_servers=settings.bootstrap_servers,
         group_id=settings.group_id,
         topic=settings.topic,
+        schema_registry=str(settings.schema_registry_url or "none"),
         subscriptions=len(subscriptions),
     )
     allow_many_connections(settings.max_in_flight)

@@ -11,10 +11,11 @@ import orjson
 
 from consumer.broker import Broker
 from consumer.cli.output import json_option, plain, print_json, print_table, progress, when
-from consumer.cli.wiring import kafka, load_settings
-from consumer.codec import Codec, Undecodable
+from consumer.cli.wiring import kafka, load_settings, registry
+from consumer.codec import Undecodable
 from consumer.deadletter import DeadLetter
 from consumer.errors import SprintlyError
+from consumer.fetcher import decode_now
 from consumer.replay import Entry, read_table, replay
 from consumer.settings import Settings
 
@@ -80,7 +81,7 @@ def show(config: Path | None, id_: str, as_json: bool) -> None:
     """Show one dead letter whole, its event included; the beginning of its ID will do."""
     settings, cluster = _open(config)
     letter = _by_prefix(_entries(cluster, settings), id_).letter
-    event = Codec().decode(letter.origin.value)
+    event = decode_now(registry(settings), letter.origin.value, letter.origin.headers)
     row = _row(letter) | _content(letter, event)
     if as_json:
         print_json([row])

@@ -14,6 +14,7 @@ from consumer.dispatcher import Bounds
 from consumer.egress import EgressPolicy
 from consumer.logs import configure, get_logger
 from consumer.pipeline import Pipeline, Timing
+from consumer.registry import Registry
 from consumer.router import Router
 from consumer.settings import Settings, unknown_variables
 from consumer.transport import Transport
@@ -51,12 +52,21 @@ def kafka(settings: Settings, *, embedded: bool = False) -> Kafka:
     )
 
 
+def registry(settings: Settings) -> Registry | None:
+    """Return the schema registry of the settings; None if there is none."""
+    if settings.schema_registry_url is None:
+        return None
+    return Registry(settings.schema_registry_url, _ca_bundle(os.environ.get("SSL_CERT_FILE")))
+
+
 def pipeline(
     settings: Settings, broker: Broker, subscriptions: Iterable[Subscription], health: Health, metrics: Metrics
 ) -> Pipeline:
     """Return one replica, ready to run."""
     clock = SystemClock()
-    core = Core(_core_settings(settings), Codec(), Router(subscriptions), clock, metrics)
+    schemas = registry(settings)
+    codec = Codec(registry=schemas is not None)
+    core = Core(_core_settings(settings), codec, Router(subscriptions), clock, metrics)
     transport = Transport(
         policy=EgressPolicy(settings.egress_allow),
         connect_timeout=settings.connect_timeout,
@@ -70,6 +80,7 @@ def pipeline(
         transport,
         [settings.topic, settings.replay_topic],
         needed=[settings.dead_letter_topic],
+        schemas=schemas,
         timing=_timing(settings),
         clock=clock,
         health=health,

@@ -1,0 +1,127 @@
+"""A whole replica on the fake broker, and the destination that it sends to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from harness import CODEC, OK, TOPIC, subscription
+
+from consumer.broker import TopicSpec
+from consumer.broker.memory import MemoryBroker
+from consumer.clock import SystemClock
+from consumer.codec import Codec
+from consumer.core import Core, CoreSettings
+from consumer.event import Outgoing, TopicPartition
+from consumer.fetcher import SchemaSource
+from consumer.health import Health
+from consumer.metrics import Metrics
+from consumer.pipeline import Pipeline, Timing
+from consumer.router import Router
+from consumer.wire import Answer, AnswerKind, Request
+
+FAST = Timing(cycle_interval=0.02, cycle_stall=0.3, revoke_timeout=2.0, drain_timeout=5.0)
+REPLAYS, LETTERS = f"{TOPIC}.replay", f"{TOPIC}.dlq"
+PATIENCE = 20.0  # seconds
+
+
+class Destination:
+    """What all subscriptions send to: it answers at once, or holds what `hold` says until `release`."""
+
+    def __init__(self, answer: Callable[[Request], Answer] = lambda _: OK) -> None:
+        self.answer = answer
+        self.hold = False
+        self.got: list[Request] = []
+        self._held: list[tuple[Request, Callable[[Answer], None]]] = []
+
+    @property
+    def ids(self) -> list[str]:
+        return [line for request in self.got for line in request.headers if line.startswith("webhook-id: ")]
+
+    def start(self, request: Request, done: Callable[[Answer], None]) -> None:
+        self.got.append(request)
+        if self.hold:
+            self._held.append((request, done))
+        else:
+            asyncio.get_running_loop().call_soon(done, self.answer(request))
+
+    def release(self) -> None:
+        self.hold = False
+        held, self._held = self._held, []
+        for request, done in held:
+            done(self.answer(request))
+
+    async def aclose(self) -> None:
+        held, self._held = self._held, []
+        for _request, done in held:
+            done(Answer(AnswerKind.TRANSIENT, error="the consumer is stopping"))
+
+
+class Replica:
+    """A pipeline with everything around it."""
+
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        destination: Destination,
+        timing: Timing = FAST,
+        schemas: SchemaSource | None = None,
+    ) -> None:
+        clock = SystemClock()
+        self.health, self.metrics = Health(clock.monotonic), Metrics()
+        codec = Codec(registry=True) if schemas else CODEC
+        core = Core(CoreSettings(), codec, Router([subscription("a")]), clock, self.metrics)
+        self.pipeline = Pipeline(
+            core,
+            broker,
+            destination,  # type: ignore[arg-type]  # what the pipeline uses of a transport
+            [TOPIC, REPLAYS],
+            needed=[LETTERS],
+            schemas=schemas,
+            timing=timing,
+            clock=clock,
+            health=self.health,
+            metrics=self.metrics,
+        )
+        self.core = core
+
+
+@asynccontextmanager
+async def running(replica: Replica) -> AsyncIterator[Replica]:
+    """Run a replica until the block ends, and then end it in order."""
+    task = asyncio.create_task(replica.pipeline.run())
+    try:
+        yield replica
+    finally:
+        replica.pipeline.stop()
+        await asyncio.wait_for(task, PATIENCE)
+
+
+async def eventually(true: Callable[[], object], otherwise: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.01)
+    assert true(), otherwise
+
+
+def cluster(partitions: int = 1, **config: str) -> MemoryBroker:
+    broker = MemoryBroker()
+    settings = {name.replace("_", "."): setting for name, setting in config.items()}
+    broker.create([TopicSpec(TOPIC, partitions), TopicSpec(REPLAYS, 1), TopicSpec(LETTERS, 1, settings)])
+    return broker
+
+
+def produce(broker: MemoryBroker, *values: bytes | None, partition: int = 0) -> None:
+    list(broker.produce([Outgoing(TOPIC, b"%d" % n, data, partition=partition) for n, data in enumerate(values)]))
+
+
+def committed(broker: MemoryBroker, partition: int = 0) -> int:
+    return broker.committed().get(TopicPartition(TOPIC, partition), 0)
+
+
+def scenario(play: Callable[[], object]) -> None:
+    """Run an async test on a loop of its own."""
+    coroutine = play()
+    assert asyncio.iscoroutine(coroutine)
+    asyncio.run(coroutine)
