@@ -72,6 +72,19 @@ def test_topics_get_their_settings(
     assert kafka.partitions()[topic + suffix] == partitions
 
 
+def test_each_topic_is_spread_over_the_replicas_by_itself(kafka: Kafka, topic: str) -> None:
+    topics = [topic, f"{topic}.replay"]
+    members = [Member(kafka, topics) for _ in range(3)]
+    until(lambda: sum(len(member.owned) for member in members) == 6 and even(members), *members)
+    for member in members:
+        assert sorted(tp.topic for tp in member.owned) == topics
+        member.consumer.close()
+
+
+def even(members: list[Member]) -> bool:
+    return {len(member.owned) for member in members} == {2}
+
+
 def test_three_replicas_ask_for_two_that_are_in_sync() -> None:
     assert all(spec.config["min.insync.replicas"] == "2" for spec in topic_specs("t", 1, 3))
     assert all("min.insync.replicas" not in spec.config for spec in topic_specs("t", 1, 2))
