@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types format wheel check lock clean
+.PHONY: help demo test bench lint types format wheel image check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ demo: $(READY) ## Watch events travel from Kafka to services; nothing else is ne
 
 test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="-k lanes" picks some).
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY) ## Measure what a delivery costs, beside a naive loop (ARGS="--events 5000 --rounds 1" is quicker).
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 lint: $(READY) ## Look for mistakes in the code and its layout.
 	@$(BIN)/ruff check .
@@ -55,6 +58,12 @@ wheel: $(READY) ## Build the wheel and try it in an environment of its own.
 	"$$place/bin/python" $(PIP) install --quiet --require-hashes -r requirements.lock && \
 	"$$place/bin/python" $(PIP) install --quiet --no-deps "$$wheel" && \
 	cd "$$place" && bin/sprintly-services --version && bin/sprintly-services --help >/dev/null
+
+image: ## Build the Docker image; BASE_IMAGE and PIP_INDEX_URL are heeded (docs/docker.md).
+	@docker build --tag sprintly-services \
+	$(addprefix --build-arg$() ,BASE_IMAGE PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST) \
+	--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+	--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
 
 check: lint types wheel test ## What CI runs: lint, types, wheel, test.
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from hypothesis import settings
-from kafka import ADDRESS_VARIABLE, Kafka, KafkaUnavailable, real_kafka
+from kafka import ADDRESS_VARIABLE, REQUIRED, Kafka, KafkaUnavailable, real_kafka
 from registries import ADDRESS_VARIABLE as REGISTRY_VARIABLE
 from registries import Apicurio, RegistryMissing, real_registry
 
@@ -16,7 +16,6 @@ FIXTURES = {"kafka_bootstrap", "registry"}
 
 settings.register_profile("untimed", deadline=None)  # machines are shared: how long an example takes says nothing
 settings.load_profile("untimed")
-REQUIRED = any(os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI"))
 NEEDED = ADDRESS_VARIABLE in os.environ or REQUIRED
 
 broker = pytest.StashKey[Kafka]()

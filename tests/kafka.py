@@ -18,6 +18,8 @@ IMAGE = f"apache/kafka:{VERSION}"
 START_TIMEOUT = 90.0  # seconds; it takes 3 to 5 where nothing else runs
 LOOPBACK = "127.0.0.1"
 ADDRESS_VARIABLE = "SPRINTLY_TEST_BOOTSTRAP"
+# Whether what cannot be had here (Kafka, registry, Docker) makes its tests fail, and not be skipped.
+REQUIRED = any(os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI"))
 
 
 class KafkaUnavailable(Exception):
