@@ -182,7 +182,11 @@ def compile_schema(schema: WriterSchema) -> Writer:
     """
     try:
         return Writer(schema)
-    except (SchemaParseException, UnknownType, LookupError, TypeError, ValueError, RecursionError) as error:
+    except UnknownType as error:
+        raise ConfigurationError(f"an Avro schema cannot be used: it defines no type {error.name}") from error
+    except SchemaParseException as error:
+        raise ConfigurationError(f"an Avro schema cannot be used: {error}") from error
+    except (LookupError, TypeError, ValueError, RecursionError) as error:  # their texts alone say little
         raise ConfigurationError(f"an Avro schema cannot be used: {type(error).__name__}: {error}") from error
 
 

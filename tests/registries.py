@@ -106,6 +106,7 @@ class LocalRegistry:
         self._expected = f"Basic {base64.b64encode(credentials.encode()).decode()}" if credentials else None
         self._contents: list[dict[str, Any]] = []
         self._subjects: dict[str, list[int]] = {}
+        self._aliases: dict[str, str] = {}
         self._receiver = Receiver(self._answer)
 
     def __enter__(self) -> Self:
@@ -138,6 +139,10 @@ class LocalRegistry:
         """The GUID of the schema of an id."""
         return uuid.uuid5(uuid.NAMESPACE_OID, self._contents[number - 1]["schema"])
 
+    def alias(self, guid: uuid.UUID, of: uuid.UUID) -> None:
+        """Know a schema by a second GUID."""
+        self._aliases[str(guid)] = str(of)
+
     def _put(self, subject: str, content: dict[str, Any]) -> int:
         if content not in self._contents:
             self._contents.append(content)
@@ -158,7 +163,7 @@ class LocalRegistry:
             case "GET", ["schemas", "ids", number]:
                 return self._content(lambda n: str(n) == number)
             case "GET", ["schemas", "guids", guid]:
-                return self._content(lambda n: str(self.guid(n)) == guid)
+                return self._content(lambda n: str(self.guid(n)) == self._aliases.get(guid, guid))
             case "GET", ["subjects", subject, "versions", version]:
                 return self._version(subject, version)
             case "GET", ["config"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from gate import Gate
 from installation import Installation, Replica, eventually
 from payloads import documented
 from receivers import Receiver
+from registries import LocalRegistry
 
 import schemas
 from consumer.event import Outgoing
-from consumer.framing import confluent_frame
+from consumer.framing import GUID, HEADER, confluent_frame
 
 DOCUMENTED = ["item", "comment", "favorite", "block"]
 
@@ -195,6 +197,35 @@ def test_an_id_that_the_registry_does_not_have_is_poison_and_can_be_replayed_onc
     assert (letter["stage"], letter["reason"]) == ("decode", "poison")
     assert f"id {2**31 - 1}" in letter["error"]
     assert f"id {2**31 - 1}" in installation.do("dlq", "show", letter["id"])
+
+
+def test_a_guid_in_the_header_is_read_and_survives_dead_letter_and_replay(
+    kafka_bootstrap: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    """On a local registry: Apicurio has no GUIDs."""
+    with LocalRegistry() as local:
+        installation = Installation(kafka_bootstrap, tmp_path, schema_registry_url=local.url)
+        installation.create_topics(2)
+        installation.subscribe(hook=receiver.url)
+        guid = local.guid(local.add(f"{installation.topic}-value", evolved()))
+        headers = (("traceparent", b"00-1"), (HEADER, GUID + guid.bytes))
+        bare = [framed(evolved(), 0, item(number, mood="calm"))[len(confluent_frame(0)) :] for number in (1, 2)]
+        forgotten = (("traceparent", b"00-2"), (HEADER, GUID + uuid.UUID(int=7).bytes))
+        installation.produce_raw(
+            Outgoing(installation.topic, b"1:1", bare[0], headers, partition=0),
+            Outgoing(installation.topic, b"1:2", bare[1], forgotten, partition=0),
+        )
+        with installation.consuming() as replica:
+            receiver.wait_for(1, 60)
+            eventually(installation.dead_letters, "there is no dead letter", replica)
+            (letter,) = installation.dead_letters()
+            assert f"GUID {uuid.UUID(int=7)}" in letter["error"]
+        local.alias(uuid.UUID(int=7), guid)  # the registry has it after all
+        with installation.consuming() as replica:
+            installation.do("dlq", "replay")
+            receiver.wait_for(2, 60)
+            eventually(lambda: installation.dead_letters() == [], "it came back", replica)
+    assert bodies(receiver) == [item(1, mood="calm"), item(2, mood="calm")]
 
 
 def by_partition(installation: Installation) -> dict[int, list[Any]]:
