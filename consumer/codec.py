@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -74,12 +75,11 @@ class Codec:
     """
 
     def __init__(self, known: Iterable[schemas.Schema] = (), *, registry: bool = False) -> None:
-        given = [*(schemas.load(name) for name in schemas.names()), *known]
-        writers = [compile_schema(WriterSchema(schema)) for schema in given]
-        self._event = writers[0]
-        self._shape = Shape(unroll(self._event.schema, self._event.named))
-        self._prefix = _single_object_prefix(given[0])
-        self._writers = {_single_object_prefix(schema): writer for schema, writer in zip(given, writers, strict=True)}
+        self._writers = dict(_bundled())
+        for schema in known:
+            writer = compile_schema(WriterSchema(schema))
+            self._writers[_single_object_prefix(schema)] = writer
+        self._prefix, self._event = next(iter(self._writers.items()))
         self._registry = registry
         self._fetched: dict[Reference, Writer] = {}
 
@@ -88,7 +88,7 @@ class Codec:
 
         Raises InvalidPayload if it does not fit.
         """
-        return self._event.encode(self._shape.fit(payload), self._prefix if frame is None else frame)
+        return self._event.encode(_event_shape().fit(payload), self._prefix if frame is None else frame)
 
     def learn(self, reference: Reference, writer: Writer) -> None:
         """Know from now on what a reference to the registry stands for."""
@@ -188,6 +188,22 @@ def compile_schema(schema: WriterSchema) -> Writer:
         raise ConfigurationError(f"an Avro schema cannot be used: {error}") from error
     except (LookupError, TypeError, ValueError, RecursionError) as error:  # their texts alone say little
         raise ConfigurationError(f"an Avro schema cannot be used: {type(error).__name__}: {error}") from error
+
+
+# Compiled once in a process, however many codecs it has.
+
+
+@cache
+def _bundled() -> dict[bytes, Writer]:
+    """Return what reads the bundled schemas, by how values begin that were written with them; the one in use first."""
+    given = [schemas.load(name) for name in schemas.names()]
+    return {_single_object_prefix(schema): compile_schema(WriterSchema(schema)) for schema in given}
+
+
+@cache
+def _event_shape() -> Shape:
+    event = next(iter(_bundled().values()))
+    return Shape(unroll(event.schema, event.named))
 
 
 def fingerprint(schema: schemas.Schema) -> str:
