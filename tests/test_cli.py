@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +135,24 @@ def test_the_demo_tells_its_story_to_the_end(here: Installation) -> None:
     said = " ".join(here.do("demo").split())
     assert "15 deliveries arrived (/audit 5, /team-chat 5, /tracker 5), 0 of them twice." in said
     assert "1 was refused, became a dead letter, was replayed, and arrived" in said
+
+
+SIGNALLED = """
+import os, signal, sys, threading, time
+from consumer.cli import main
+def terminate():
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=terminate, daemon=True).start()
+sys.argv = ["sprintly-services", "produce", "-"]
+main()
+"""
+
+
+def test_sigterm_ends_a_command_that_has_only_just_begun() -> None:
+    """By a handler of its own: as the first process of a container it would not be ended by the signal itself."""
+    with subprocess.Popen([sys.executable, "-c", SIGNALLED], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

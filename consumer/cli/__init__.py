@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -61,6 +64,8 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
+    # Before anything slow is imported: the first process of a container has no way of its own to take SIGTERM.
+    signal.signal(signal.SIGTERM, _end)
     try:
         result = cli.main(prog_name="sprintly-services", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -78,6 +83,11 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Exit as a process does that a signal ends; `consume` and `demo` have a better way once they run."""
+    sys.exit(128 + number)
 
 
 def _say(text: str) -> None:
