@@ -34,12 +34,38 @@ class Process:
     @property
     def last_words(self) -> str:
         """The last line that it wrote."""
-        return (self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        return (self.text.strip().splitlines() or ["it said nothing"])[-1]
+
+    @property
+    def text(self) -> str:
+        """All that it wrote."""
+        return self._log.read_text(errors="replace")
 
     def peak(self) -> float:
         """Return the most memory that it has had, in MB (resident)."""
+        return self._memory("VmHWM:")
+
+    def resident(self) -> float:
+        """Return the memory that it has now, in MB."""
+        return self._memory("VmRSS:")
+
+    def _memory(self, name: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+        return int(status.partition(name)[2].split()[0]) * 1024 / 1e6
+
+    def stop(self) -> int | None:
+        """End it as an operator does; returns its exit code, None if it had to be killed."""
+        self._process.terminate()
+        try:
+            return self._process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._process.kill()
+        self._process.wait()
 
     def environ(self) -> dict[str, str]:
         """Return the environment that it was started with, as it sees it itself."""
@@ -52,12 +78,7 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOPPING)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.stop()
 
 
 def cpu_seconds(pid: int) -> float:

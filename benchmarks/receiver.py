@@ -95,7 +95,7 @@ class _Book:
         at = body.find(MARK) + len(MARK)
         self._numbers.append(int(body[at : at + DIGITS]) if at >= len(MARK) else UNMARKED)
         self._times.append(time.time())
-        if delivery := _header(head, b"\r\nwebhook-id:"):
+        if delivery := header(head, b"\r\nwebhook-id:"):
             self._ids.add(delivery)
         self._body_bytes += len(body)
         self._count.value += 1
@@ -116,7 +116,7 @@ class _Connection(asyncio.Protocol):
         buffer = self._buffer + data
         while (end := buffer.find(b"\r\n\r\n")) >= 0:
             head = buffer[:end].lower()
-            after = end + 4 + int(_header(head, b"\r\ncontent-length:") or 0)
+            after = end + 4 + int(header(head, b"\r\ncontent-length:") or 0)
             if len(buffer) < after:
                 break
             self._book.note(head, buffer[end + 4 : after])
@@ -125,7 +125,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = buffer
 
 
-def _header(head: bytes, name: bytes) -> bytes:
+def header(head: bytes, name: bytes) -> bytes:
     """Return a header's value, or nothing; `name` is in small letters, from the line's beginning to the colon."""
     return head.partition(name)[2].partition(b"\r\n")[0].strip()
 

@@ -93,7 +93,7 @@ def show(results: Results, console: Console) -> None:
     for name, ratio in ratios(results.runs).items():
         span = f"median of {ratio.rounds} rounds, {ratio.least:.1f} to {ratio.most:.1f}"
         console.print(f"{name}: {ratio.median:.1f} ({span})", highlight=False)
-    for name, values in {**versions(results), **settings(results)}.items():
+    for name, values in {**versions(results.kafka, results.load_before), **settings(results)}.items():
         console.print(f"{name}={values}", highlight=False, soft_wrap=True)
 
 
@@ -104,7 +104,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "receiver_alone": results.receiver_alone,
         "runs": {name: [_plain(run) for run in runs] for name, runs in results.runs.items()},
         "ratios": {name: ratio._asdict() for name, ratio in ratios(results.runs).items()},
-        "versions": versions(results),
+        "versions": versions(results.kafka, results.load_before),
         "settings": settings(results),
     }
 
@@ -119,16 +119,16 @@ def ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
     }
 
 
-def versions(results: Results) -> dict[str, str]:
+def versions(kafka: str, load_before: float) -> dict[str, str]:
     """Return what ran, and on what."""
     return {
         "Python": platform.python_version(),
         "confluent-kafka": confluent_kafka.__version__,
         "librdkafka": confluent_kafka.libversion()[0],
         "libcurl": pycurl.version_info()[1],
-        "Kafka": results.kafka,
+        "Kafka": kafka,
         "cores": str(len(os.sched_getaffinity(0))),
-        "load before": f"{results.load_before:.2f}",
+        "load before": f"{load_before:.2f}",
     }
 
 

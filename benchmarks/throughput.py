@@ -60,17 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--events", type=_at_least(1000), default=40_000, help="how many the backlog holds (%(default)s)"
+        "--events", type=at_least(1000), default=40_000, help="how many the backlog holds (%(default)s)"
     )
-    parser.add_argument("--rounds", type=_at_least(1), default=3, help="how often each has its turn (%(default)s)")
-    parser.add_argument("--rate", type=_at_least(10), default=200, help="events produced live, a second (%(default)s)")
-    parser.add_argument("--seconds", type=_at_least(1), default=10, help="how long they are (%(default)s)")
+    parser.add_argument("--rounds", type=at_least(1), default=3, help="how often each has its turn (%(default)s)")
+    parser.add_argument("--rate", type=at_least(10), default=200, help="events produced live, a second (%(default)s)")
+    parser.add_argument("--seconds", type=at_least(1), default=10, help="how long they are (%(default)s)")
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="a Kafka without authentication that may get topics")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return parser.parse_args(arguments)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a number of the command line, and refuses a smaller one."""
+
     def number(text: str) -> int:
         if (value := int(text)) < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}")
@@ -83,7 +85,7 @@ def _measure(options: argparse.Namespace) -> Results:
     load_before = os.getloadavg()[0]
     events = Events()
     # The receiver first: its process is forked, and threads of librdkafka would not come along.
-    with Receiver() as receiver, _kafka(options.bootstrap) as kafka:
+    with Receiver() as receiver, kafka_at(options.bootstrap) as kafka:
         alone = limit(receiver, events.body())
         runs = _rounds(options, Cluster(kafka.bootstrap, events), receiver)
     work = Workload(options.events, len(events.record("", 0).value or b""), options.rate, options.seconds)
@@ -105,7 +107,8 @@ def _rounds(options: argparse.Namespace, cluster: Cluster, receiver: Receiver) -
 
 
 @contextmanager
-def _kafka(bootstrap: str | None) -> Iterator[Kafka]:
+def kafka_at(bootstrap: str | None) -> Iterator[Kafka]:
+    """Give the Kafka at this address; without one, that of the tests. Raises KafkaUnavailable."""
     if bootstrap is None:
         with real_kafka(os.environ) as kafka:
             yield kafka

@@ -6,23 +6,29 @@ References and the time go in; what is waited for comes out. It asks nobody: the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from consumer.event import TopicPartition
 
 if TYPE_CHECKING:
     from consumer.framing import Reference
-    from consumer.partition import Partition
 
 REMEMBERED = 30.0  # seconds that a "not found" is believed: a schema may be registered a moment after its first record
 MAX_REFUSED = 1000  # of them are kept: random bytes make up references without end
+
+
+class Waiter(Protocol):
+    """A partition, or what reads it again."""
+
+    tp: TopicPartition
+    awaiting: Reference | None
 
 
 class Awaited:
     """The schemas that hold partitions up, and those that never will."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Reference, set[Partition]] = {}
+        self._waiting: dict[Reference, set[Waiter]] = {}
         self._refused: dict[Reference, tuple[float, str]] = {}
 
     def __bool__(self) -> bool:
@@ -36,7 +42,7 @@ class Awaited:
         """Return what is waited for, and by which partitions."""
         return {reference: sorted(p.tp for p in waiting) for reference, waiting in self._waiting.items()}
 
-    def wait(self, partition: Partition, reference: Reference) -> None:
+    def wait(self, partition: Waiter, reference: Reference) -> None:
         """Hold a partition until `arrived` or `refuse` is told of its schema."""
         partition.awaiting = reference
         self._waiting.setdefault(reference, set()).add(partition)
@@ -62,7 +68,7 @@ class Awaited:
         self._refused.pop(reference, None)
         return None
 
-    def leave(self, partitions: Iterable[Partition]) -> None:
+    def leave(self, partitions: Iterable[Waiter]) -> None:
         """Wait no longer for the sake of partitions that are given up."""
         for partition in partitions:
             if partition.awaiting is not None:

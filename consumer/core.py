@@ -1,29 +1,35 @@
-"""The heart: records, answers and the time go in; attempts, pauses and cycles come out. It does no I/O.
+"""The heart: records, answers and the time go in; attempts, reads, pauses and cycles come out. It does no I/O.
 
-    record ─ decode ─ route ─ dispatch ─ attempt ─ outcome ─ finished, or a dead letter ─ cycle
+    record ─ decode ─ route ─ dispatch ─ attempt ─ outcome ─ delivered, owed, or a dead letter ─ cycle
 
 The broker and the transport carry out what it says, so its guarantees can be tried without either:
-nothing is committed above what is unfinished, a lane goes on only when its head is finished, and a dead letter counts
-as finished only when the cycle that holds it is durable.
+nothing is committed above what is neither finished nor durably owed, a lane goes on only when its head is finished, and
+a dead letter counts as finished only when the cycle that holds it is durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from consumer.attempts import Attempt, Attempts
 from consumer.awaited import Awaited
-from consumer.codec import Head, Undecodable, Unfetched
-from consumer.cycle import Cycle, Letter, Outbox
-from consumer.deadletter import DeadLetter, Stage, read_dead_letter
-from consumer.delivery import Delivery, delivery_id
+from consumer.breaker import BreakerSettings
+from consumer.catchup import CatchUp, Order
+from consumer.codec import Undecodable, Unfetched
+from consumer.cycle import Cycle, Letter, Outbox, settle_states
+from consumer.deadletter import DeadLetter, Stage
+from consumer.delivery import Delivery, Place, delivery_id
 from consumer.dispatcher import Bounds, Dispatcher
 from consumer.event import Event, Record, TopicPartition
-from consumer.outcome import Outcome, Verdict, outcome_of
+from consumer.flow import Flow
+from consumer.notices import Notice, Notices
 from consumer.partition import Partition
-from consumer.render import RenderError, render, request_for
-from consumer.retry import Doubling, QuickRetries
+from consumer.patience import Limits, Patience
+from consumer.reading import Concern, Reading, Unread
+from consumer.retry import RETRY_DELAYS, Delays, QuickRetries
+from consumer.state import state_key
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
@@ -31,11 +37,11 @@ if TYPE_CHECKING:
     from consumer.framing import Reference
     from consumer.metrics import Metrics
     from consumer.router import Router
+    from consumer.state import State
     from consumer.subscriptions import Subscription
-    from consumer.wire import Answer, Request
+    from consumer.wire import Answer
 
 STAGED = 1000  # records fetched ahead of their turn, a partition: enough to bridge a pause and its end
-THROTTLE = (1.0, 60.0)  # seconds: the first and the longest rest of a subscription that is told no time
 QUANTUM = 25  # records that a partition lets in before it is the next one's turn
 
 
@@ -45,18 +51,16 @@ class CoreSettings:
 
     topic: str = "sprintly.events"
     dead_letter_topic: str = "sprintly.events.dlq"
+    state_topic: str = "sprintly.events.state"
     bounds: Bounds = field(default_factory=Bounds)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
     max_buffered: int = 64 * 1024 * 1024
     quick_attempts: int = 3
     quick_window: float = 5.0
+    retry_delays: tuple[float, ...] = RETRY_DELAYS
+    limits: Limits = field(default_factory=Limits)
+    catch_up: int = 500  # unfinished deliveries with which a flow that is behind still reads on
     cycle_bytes: int = 8_000_000
-
-
-class Attempt(NamedTuple):
-    """A request to send; its answer belongs to the delivery."""
-
-    delivery: Delivery
-    request: Request
 
 
 class Core:
@@ -64,48 +68,114 @@ class Core:
 
     def __init__(self, settings: CoreSettings, codec: Codec, router: Router, clock: Clock, metrics: Metrics) -> None:
         self._settings = settings
-        self._codec = codec
-        self._router = router
         self._clock = clock
         self._metrics = metrics
-        self._dispatcher = Dispatcher(settings.bounds)
-        self._retries = QuickRetries(settings.quick_attempts, settings.quick_window)
-        self._throttle = Doubling(*THROTTLE)
+        self._reading = Reading(settings.topic, codec, router)
+        self._dispatcher = Dispatcher(settings.bounds, settings.breaker)
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._outbox = Outbox(settings.dead_letter_topic, settings.cycle_bytes)
+        self._outbox = Outbox(settings.dead_letter_topic, settings.state_topic, settings.cycle_bytes)
         self._awaited = Awaited()
+        self._notices = Notices()
+        self._attempts = Attempts(
+            self._dispatcher,
+            self._outbox,
+            QuickRetries(settings.quick_attempts, settings.quick_window),
+            Delays(settings.retry_delays),
+            clock=clock,
+            metrics=metrics,
+            notices=self._notices,
+        )
+        self._catch_up = CatchUp(
+            self._dispatcher,
+            self._reading,
+            self._attempts,
+            self._refusal,
+            self._awaited,
+            room=settings.catch_up,
+            budget=settings.max_buffered // 4,
+        )
+        self._patience = Patience(settings.limits, self._dispatcher, self._attempts, lambda: self.owed)
         self._full = False  # whether the buffer is, with hysteresis
         self.held = False  # while nothing can be made durable, nothing new begins
 
     # -- assignment
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        """Take partitions over; their records are accepted from now on."""
+        """Take partitions over; their records are accepted once `begin` has said what is owed there."""
         for tp in partitions:
             if tp in self._partitions:
                 self.release([tp])
             self._partitions[tp] = Partition(tp)
 
+    def begin(self, tp: TopicPartition, offset: int, states: Iterable[State] = (), topic_id: str = "") -> None:
+        """Begin a partition at its committed offset, with what its former owners left owed."""
+        partition = self._partitions.get(tp)
+        if partition is None or partition.begun:
+            return
+        self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
+        partition.begin(offset, topic_id)
+        for state in states:
+            self._load(partition, state)
+
+    def _load(self, partition: Partition, state: State) -> None:
+        subscription = self._reading.subscription(state.subscription)
+        if subscription is None:  # its state stays where it is, for the day when it comes back
+            self._notices.add("warning", "owed to a subscription that is gone", subscription=state.subscription)
+            return
+        flow = self._dispatcher.flow(partition, subscription)
+        if state.topic_id and partition.topic_id and state.topic_id != partition.topic_id:
+            self._notices.add("error", "what was owed of a former topic of this name is void", state=state.subscription)
+            flow.written = True
+            flow.touch()
+            return
+        heads = flow.load(state)
+        flow.channel.in_hand += len(flow.hand)
+        for head in heads:
+            self._dispatcher.place_owed(head)
+        if flow.next is not None:
+            partition.reading[flow] = None
+
+    def spread(self, share: float) -> None:
+        """Take in which share of all partitions this replica reads: that much it uses of a rate that is declared."""
+        self._dispatcher.spread(share)
+
     def drain(self, partitions: Iterable[TopicPartition] | None = None) -> None:
-        """Begin to give up partitions (all of them without an argument): take nothing in, finish what was begun."""
+        """Begin to give up partitions (all of them without an argument): take nothing in, begin nothing."""
         selected = self._select(partitions)
-        self._awaited.leave(selected)
+        self._leave_waiting(selected)
         for partition in selected:
             partition.drain()
 
     def drained(self, partitions: Iterable[TopicPartition] | None = None) -> bool:
-        """Whether all that was begun in draining partitions is finished, dead letters being durable."""
-        return all(partition.drained for partition in self._select(partitions))
+        """Whether nothing is in flight any more in draining partitions."""
+        return not any(partition.flying for partition in self._select(partitions))
+
+    def rewind(self, partitions: Iterable[TopicPartition] | None = None) -> None:
+        """Make what was begun in draining partitions and is not finished owed; the rest their next owner reads."""
+        for partition in self._select(partitions):
+            partition.rewind()
+
+    def settled(self, partitions: Iterable[TopicPartition] | None = None) -> bool:
+        """Whether all that is to be said of partitions is durable."""
+        selected = self._select(partitions)
+        return not self._outbox.holds(selected) and all(
+            not partition.dirty and partition.watermark(None, set()) == partition.committed
+            for partition in selected
+            if partition.begun
+        )
 
     def release(self, partitions: Iterable[TopicPartition]) -> None:
-        """Forget partitions: their next owner begins at the committed watermark."""
+        """Forget partitions: their next owner begins at the committed watermark, with what is owed."""
         selected = self._select(list(partitions))
-        self._awaited.leave(selected)
+        self._leave_waiting(selected)
         for partition in selected:
             partition.gone = True
             del self._partitions[partition.tp]
             self._dispatcher.forget(partition)
             self._outbox.forget(partition)
+
+    def _leave_waiting(self, partitions: Sequence[Partition]) -> None:
+        self._awaited.leave([*partitions, *(partition.scan for partition in partitions)])
 
     def _select(self, partitions: Iterable[TopicPartition] | None) -> list[Partition]:
         if partitions is None:
@@ -119,71 +189,77 @@ class Core:
         partitions = self._partitions
         for record in records:
             partition = partitions.get(TopicPartition(record.topic, record.partition))
-            if partition is not None and partition.drain_to is None:
+            if partition is not None and partition.begun and not partition.draining:
                 partition.stage(record)
 
     def admit(self) -> bool:
         """Let staged records in, each partition in turn, as far as the bounds allow; True if more could follow."""
         more = False
+        now = self._clock.monotonic()
         for partition in list(self._partitions.values()):
             if partition.staged and partition.awaiting is None and self._dispatcher.unblocked(partition):
-                self._admit_some(partition)
+                self._admit_some(partition, now)
                 more = more or bool(partition.staged and not partition.stopped)
         return more
 
-    def _admit_some(self, partition: Partition) -> None:
+    def _admit_some(self, partition: Partition, now: float) -> None:
         for _ in range(min(QUANTUM, len(partition.staged))):
             self._take_in(partition, partition.unstage())
             if partition.stopped:
-                return
+                break
+        partition.note(now)
 
     def _take_in(self, partition: Partition, record: Record) -> None:
-        if record.topic == self._settings.topic:
-            self._take_in_event(partition, record)
+        concern = self._reading.concern(record)
+        if isinstance(concern, Unread):
+            self._unreadable(partition, record, concern)
+            return
+        if not concern.subscriptions:
+            self._nothing_to_do(partition, record, concern)
+            return
+        # Decoded even where all whom it concerns are behind: they pass what nobody can read, once it is a dead letter.
+        event = self._reading.event(record, concern)
+        if isinstance(event, Unread):
+            self._unreadable(partition, record, event)
+            return
+        flows = self._takers(partition, record.offset, concern.subscriptions)
+        if flows:
+            self._dispatch(partition, event, flows, 0 if concern.entry is None else concern.entry.replays)
         else:
-            self._take_in_replay(partition, record)
+            self._nothing_to_do(partition, record, concern)
 
-    def _take_in_event(self, partition: Partition, record: Record) -> None:
-        head = self._codec.head(record.value, record.headers)
-        if not isinstance(head, Head):
-            self._unreadable(partition, record, head)
-            return
-        self._metrics.events.add(head.model, head.action)
-        subscriptions = self._router.route(head.product, head.model, head.action)
-        if not subscriptions:
-            self._nothing_to_do(partition, record)
-            return
-        payload = self._codec.decode(record.value, record.headers)
-        if not isinstance(payload, dict):
-            self._unreadable(partition, record, payload)
-            return
-        self._dispatch(partition, Event(record, payload), subscriptions, 0)
+    def _takers(self, partition: Partition, offset: int, subscriptions: Iterable[Subscription]) -> list[Flow]:
+        """Return the flows that take an event now: not those that are behind, or know that it is owed."""
+        flows = []
+        for subscription in subscriptions:
+            flow = partition.flows.get(subscription.id) or self._dispatcher.flow(partition, subscription)
+            if flow.next is not None or (offset <= flow.known and offset in flow.hand):
+                continue
+            if flow.channel.breaker.open or (flow.owed and self.owed >= self._settings.limits.owed):
+                flow.fall_behind(offset)
+            else:
+                flows.append(flow)
+        return flows
 
-    def _take_in_replay(self, partition: Partition, record: Record) -> None:
-        """A dead letter that an operator sends again: to the subscription that failed, or to all if none was known."""
-        try:
-            entry = read_dead_letter(record)
-        except ValueError as error:
-            self._unreadable(partition, record, Undecodable(str(error)))
-            return
-        payload = self._codec.decode(entry.origin.value, entry.origin.headers)
-        if not isinstance(payload, dict):
-            self._unreadable(partition, record, payload, entry)
-            return
-        event = Event(record, payload, entry.origin)
-        subscriptions = self._concerned(event, entry)
-        if not subscriptions and entry.subscription:
-            self._without_subscription(partition, record, entry)
-        elif not subscriptions:
-            self._nothing_to_do(partition, record)
-        else:
-            self._dispatch(partition, event, subscriptions, entry.replays)
+    def _dispatch(self, partition: Partition, event: Event, flows: Sequence[Flow], replays: int) -> None:
+        partition.offsets.received(event.record.offset, len(flows))
+        self._metrics.events.add(event.model, event.action)
+        event.account = partition
+        event.holders = 1  # ours, until it is handed out
+        for flow in flows:
+            self._dispatcher.add(flow, event, replays)
+        event.release()
 
-    def _concerned(self, event: Event, entry: DeadLetter) -> tuple[Subscription, ...]:
-        if not entry.subscription:
-            return self._router.route(event.product, event.model, event.action)
-        subscription = self._router.by_id(entry.subscription)
-        return (subscription,) if subscription is not None and subscription.enabled else ()
+    def _nothing_to_do(self, partition: Partition, record: Record, concern: Concern) -> None:
+        entry = concern.entry
+        if entry is not None and entry.subscription and self._reading.subscription(entry.subscription) is None:
+            error = f"the subscription {entry.subscription} is not there any more, or is disabled"
+            self._post_record(partition, record, replace(entry, reason="no-subscription", error=error))
+            return
+        if concern.head is not None:
+            self._metrics.events.add(concern.head.model, concern.head.action)
+        partition.offsets.received(record.offset, 0)
+        partition.bytes -= record.size
 
     # -- schemas that a registry has to be asked for
 
@@ -194,53 +270,72 @@ class Core:
 
     def learned(self, reference: Reference, writer: Writer) -> None:
         """Take in a schema that was fetched: who waited for it goes on."""
-        self._codec.learn(reference, writer)
+        self._reading.learn(reference, writer)
         self._awaited.arrived(reference)
 
     def refused(self, reference: Reference, reason: str) -> None:
         """Take in that there is no such schema: what was written with it is poison."""
         self._awaited.refuse(reference, reason, self._clock.monotonic())
 
-    def _unreadable(
-        self,
-        partition: Partition,
-        record: Record,
-        why: Undecodable | Unfetched,
-        entry: DeadLetter | None = None,
-    ) -> None:
+    def _refusal(self, reference: Reference) -> str | None:
+        return self._awaited.refusal(reference, self._clock.monotonic())
+
+    def _unreadable(self, partition: Partition, record: Record, unread: Unread) -> None:
         """Hold the partition for a schema that may be had; what nobody can read is a dead letter."""
-        if isinstance(why, Undecodable):
-            self._undecodable(partition, record, why.reason, entry)
+        why = unread.why
+        if isinstance(why, Unfetched):
+            refusal = self._refusal(why.reference)
+            if refusal is None:
+                partition.put_back(record)
+                self._awaited.wait(partition, why.reference)
+                return
+            why = Undecodable(refusal)
+        # A replayed entry keeps its id and its subscription: it still concerns nobody else.
+        letter = unread.entry or DeadLetter(delivery_id(record, ""), record, Stage.DECODE, "", "")
+        self._post_record(partition, record, replace(letter, stage=Stage.DECODE, reason="poison", error=why.reason))
+
+    def _post_record(self, partition: Partition, record: Record, letter: DeadLetter) -> None:
+        partition.offsets.received(record.offset, 1)
+        partition.attempted = max(partition.attempted, record.offset)  # it must not be left to the next owner
+        self._outbox.post(Letter(partition, letter, record=record))
+
+    # -- the log read again
+
+    def reads(self) -> Iterator[Order]:
+        """Yield what is to be read from the log now; its records are to be brought back by `read_again`."""
+        return self._catch_up.orders(list(self._partitions.values()))
+
+    def read_again(self, order: Order, records: list[Record], end: int) -> None:
+        """Take in everything that the log has from `order.offset` up to `end`."""
+        self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
+        self._catch_up.take_in(order, records, end)
+
+    def read_failed(self, order: Order) -> None:
+        """Take in that nothing could be read; it will be asked for again."""
+        self._catch_up.failed(order)
+
+    def log_begins(self, tp: TopicPartition, begin: int, expiring: int) -> None:
+        """Take in where a partition's log begins now, and below which offset it is about to expire."""
+        partition = self._partitions.get(tp)
+        if partition is None:
             return
-        refusal = self._awaited.refusal(why.reference, self._clock.monotonic())
-        if refusal is not None:
-            self._undecodable(partition, record, refusal, entry)
-        else:
-            partition.put_back(record)
-            self._awaited.wait(partition, why.reference)
-
-    def _dispatch(
-        self, partition: Partition, event: Event, subscriptions: tuple[Subscription, ...], replays: int
-    ) -> None:
-        partition.offsets.received(event.record.offset, len(subscriptions))
-        for subscription in subscriptions:
-            self._dispatcher.add(partition, event, subscription, replays)
-
-    def _nothing_to_do(self, partition: Partition, record: Record) -> None:
-        partition.offsets.received(record.offset, 0)
-        partition.bytes -= record.size
+        for flow in partition.flows.values():
+            if flow.next is not None and flow.next < begin:
+                self._attempts.vanished(flow, begin - flow.next)
+                flow.reach(begin)
+            flow.expiring = expiring
+            for head in [d for d in flow.heads() if d.offset < expiring and d.place in (Place.WAITING, Place.WANTING)]:
+                if head.event is None:
+                    flow.expire(head, expiring)
+            if flow.next is not None and flow.next < expiring:
+                partition.reading[flow] = None
 
     # -- attempts
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield the requests to send now; the answer to each is to be brought back by `answered`."""
-        self._dispatcher.wake(self._clock.monotonic())
-        if self.held:
-            return
-        for delivery in self._dispatcher.take():
-            attempt = self._attempt(delivery)
-            if attempt is not None:
-                yield attempt
+        self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
+        return iter(()) if self.held else self._attempts.begin()
 
     @property
     def next_due(self) -> float | None:
@@ -249,131 +344,36 @@ class Core:
 
     def answered(self, delivery: Delivery, answer: Answer) -> None:
         """Take in how an attempt ended."""
-        outcome = outcome_of(answer, self._clock.time())
-        subscription = delivery.flow.channel.subscription
-        self._metrics.attempts.add(subscription.service.name, outcome.verdict.value)
-        self._metrics.attempt_seconds.observe(subscription.service.name, answer.seconds)
-        if delivery.flow.partition.gone:
-            self._dispatcher.give_up(delivery)  # its next owner attempts it again: nothing may be concluded here
-        elif outcome.verdict is Verdict.DELIVERED:
-            self._step_done(delivery)
-        else:
-            self._failed(delivery, outcome)
+        self._attempts.answered(delivery, answer)
 
-    def _attempt(self, delivery: Delivery) -> Attempt | None:
-        if delivery.requests is None and not self._render(delivery):
-            return None
-        if delivery.first_attempt is None:
-            delivery.first_attempt = self._clock.monotonic()
-        assert delivery.requests is not None
-        rendered = delivery.requests[delivery.step]
-        return Attempt(delivery, request_for(rendered, delivery.id, int(self._clock.time())))
-
-    def _render(self, delivery: Delivery) -> bool:
-        """Ask the service for its requests; False if there are none, or the service failed."""
-        try:
-            delivery.requests = render(delivery.flow.channel.subscription.service, delivery.event)
-        except RenderError as error:
-            self._give_up(delivery, Stage.RENDER, "failed", Outcome(Verdict.PERMANENT, str(error)))
-            return False
-        if not delivery.requests:
-            self._finished(delivery, "skipped")
-        return bool(delivery.requests)
-
-    def _step_done(self, delivery: Delivery) -> None:
-        delivery.step += 1
-        if delivery.requests is not None and delivery.step < len(delivery.requests):
-            self._dispatcher.proceed(delivery)
-        else:
-            name = delivery.flow.channel.subscription.service.name
-            self._metrics.delivery_seconds.observe(name, self._clock.time() - delivery.event.origin.timestamp / 1000)
-            self._finished(delivery, "delivered")
-
-    def _finished(self, delivery: Delivery, outcome: str) -> None:
-        event = delivery.event
-        self._metrics.deliveries.add(delivery.flow.channel.subscription.service.name, outcome)
-        if self._dispatcher.delivered(delivery):
-            delivery.flow.partition.bytes -= event.record.size
-
-    def _failed(self, delivery: Delivery, outcome: Outcome) -> None:
-        delivery.status, delivery.error = outcome.status, outcome.error
+    def tick(self) -> None:
+        """Do what the passing of time asks for; to be called some times a second."""
         now = self._clock.monotonic()
-        if outcome.verdict is Verdict.THROTTLED:
-            times = delivery.flow.channel.throttles + 1
-            wait = self._throttle.after(times) if outcome.wait is None else outcome.wait
-            self._dispatcher.throttle(delivery, now + wait)
-            return
-        delivery.attempts += 1
-        if outcome.verdict is Verdict.PERMANENT:
-            self._give_up(delivery, Stage.DELIVER, "permanent", outcome)
-            return
-        pause = self._retries.pause(delivery.attempts, now - (delivery.first_attempt or now))
-        if pause is None:
-            self._give_up(delivery, Stage.DELIVER, "exhausted", outcome)
-        else:
-            self._dispatcher.retry(delivery, now + pause)
-
-    # -- dead letters
-
-    def _give_up(self, delivery: Delivery, stage: Stage, reason: str, outcome: Outcome) -> None:
-        self._dispatcher.give_up(delivery)
-        subscription = delivery.flow.channel.subscription
-        event, now = delivery.event, self._clock.time()
-        since = self._clock.monotonic() - (delivery.first_attempt or self._clock.monotonic())
-        letter = DeadLetter(
-            id=delivery.id,
-            origin=event.origin,
-            stage=stage,
-            reason=reason,
-            error=subscription.service.redact(outcome.error),
-            subscription=subscription.id,
-            service=subscription.service.name,
-            product=event.product,
-            model=event.model,
-            action=event.action,
-            status=outcome.status,
-            attempts=delivery.attempts,
-            first_attempt_at=now - since if delivery.attempts else 0.0,
-            last_attempt_at=now if delivery.attempts else 0.0,
-            replays=delivery.replays,
-        )
-        self._outbox.post(Letter(delivery.flow.partition, event.record, letter, delivery))
-
-    def _undecodable(self, partition: Partition, record: Record, reason: str, entry: DeadLetter | None = None) -> None:
-        """Nobody can read this record: it goes to the dead letters as it is, and the partition goes on.
-
-        A replayed entry keeps its id and its subscription: it still concerns nobody else.
-        """
-        letter = entry or DeadLetter(delivery_id(record, ""), record, Stage.DECODE, "", "")
-        self._post_record(partition, record, replace(letter, stage=Stage.DECODE, reason="poison", error=reason))
-
-    def _without_subscription(self, partition: Partition, record: Record, entry: DeadLetter) -> None:
-        error = f"the subscription {entry.subscription} is not there any more, or is disabled"
-        self._post_record(partition, record, replace(entry, reason="no-subscription", error=error))
-
-    def _post_record(self, partition: Partition, record: Record, letter: DeadLetter) -> None:
-        partition.offsets.received(record.offset, 1)
-        self._outbox.post(Letter(partition, record, letter))
+        self._dispatcher.wake(now, self._clock.time())
+        self._patience.tick(self._partitions.values(), now)
 
     # -- cycles
 
     def cycle(self) -> Cycle:
         """Return what is to be made durable now; an empty cycle (false) when there is nothing.
 
-        It changes nothing: a cycle that fails is simply asked for again.
+        It finishes nothing: a cycle that fails is simply asked for again.
         """
         return self._outbox.cycle(self._partitions.values())
 
     def durable(self, cycle: Cycle) -> None:
         """Take in that a cycle is durable: its dead letters are finished and free their lanes."""
+        unchanged = [snapshot.flow for snapshot in cycle.snapshots if snapshot.version == snapshot.flow.version]
+        settle_states(cycle)
         for letter in self._outbox.take(cycle):
             self._count(letter.content)
             if letter.delivery is not None:
-                last = self._dispatcher.settle(letter.delivery)
-            else:
-                last = letter.partition.offsets.finished(letter.record.offset)
-            if last:
+                self._dispatcher.settle(letter.delivery)
+            elif letter.record is not None:
+                letter.partition.offsets.finished(letter.record.offset)
                 letter.partition.bytes -= letter.record.size
+        for flow in unchanged:
+            flow.clean(flow.version)  # the states that were written were without these letters
         for partition, watermark in cycle.watermarks.items():
             partition.committed = watermark
 
@@ -383,13 +383,19 @@ class Core:
             self._metrics.deliveries.add(letter.service, "dead")
 
     def shrink(self, keys: frozenset[bytes], limit: int) -> None:
-        """Cut the values of dead letters that the broker refuses for their size: they would fail every cycle."""
+        """Cut the values of dead letters that the broker refuses for their size, and set such states aside."""
         self._outbox.shrink(keys, limit)
-
-    @property
-    def has_letters(self) -> bool:
-        """Whether a dead letter waits for a cycle, and its lane with it."""
-        return bool(self._outbox)
+        for partition in self._partitions.values():
+            for flow in partition.dirty:
+                if state_key(flow.channel.subscription.id, partition.tp) in keys:
+                    flow.refused = flow.owed
+                    self._notices.add(
+                        "error",
+                        "the state topic takes no record of this size: see its max.message.bytes",
+                        subscription=flow.channel.subscription.id,
+                        partition=str(partition.tp),
+                        owed=flow.owed,
+                    )
 
     # -- backpressure
 
@@ -399,6 +405,8 @@ class Core:
         share = self._settings.max_buffered // (2 * max(1, len(self._partitions)))
         pause, resume = [], []
         for partition in self._partitions.values():
+            if not partition.begun:
+                continue
             if not partition.paused and self._has_enough(partition, share):
                 partition.paused = True
                 pause.append(partition.tp)
@@ -409,17 +417,28 @@ class Core:
 
     def _has_enough(self, partition: Partition, share: int) -> bool:
         staged = len(partition.staged)
-        return partition.drain_to is not None or staged >= STAGED or partition.staged_bytes > share or self._full
+        return partition.draining or staged >= STAGED or partition.staged_bytes > share or self._full
 
     def _wants_more(self, partition: Partition, share: int) -> bool:
         """Ask for more well below the point of pausing: a pause throws away what was prefetched."""
         low = len(partition.staged) < STAGED // 4 and partition.staged_bytes <= share // 4
-        return low and partition.drain_to is None and not self._full
+        return low and not partition.draining and not self._full
+
+    # -- what can be seen
+
+    def notices(self) -> list[Notice]:
+        """Return, once, what the person who runs it should read."""
+        return self._notices.take()
 
     @property
     def buffered(self) -> int:
         """Bytes of records that are staged or in hand."""
-        return sum(partition.bytes for partition in self._partitions.values())
+        return sum(partition.bytes for partition in list(self._partitions.values()))
+
+    @property
+    def read_again_bytes(self) -> int:
+        """Bytes of records that were read again and are in memory."""
+        return self._catch_up.bytes
 
     @property
     def in_flight(self) -> int:
@@ -430,6 +449,29 @@ class Core:
     def in_hand(self) -> int:
         """Unfinished deliveries."""
         return self._dispatcher.in_hand
+
+    @property
+    def owed(self) -> int:
+        """Deliveries in hand that are owed."""
+        return sum(partition.owed for partition in list(self._partitions.values()))
+
+    @property
+    def behind(self) -> int:
+        """Pairs of subscription and partition that are behind."""
+        return sum(flow.next is not None for p in list(self._partitions.values()) for flow in list(p.flows.values()))
+
+    def owing(self) -> list[TopicPartition]:
+        """Return the partitions in which something is owed."""
+        return [
+            tp
+            for tp, partition in self._partitions.items()
+            if partition.owed or any(flow.next is not None for flow in partition.flows.values())
+        ]
+
+    @property
+    def down(self) -> int:
+        """Subscriptions whose breaker is open."""
+        return sum(channel.breaker.open for channel in list(self._dispatcher.channels.values()))
 
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:

@@ -1,7 +1,7 @@
-"""What one transaction makes durable: dead letters, and how far each partition is finished with them.
+"""What one transaction makes durable: dead letters, what is owed, and how far each partition is finished with them.
 
 Dead letters wait in the outbox until the cycle that holds them is durable; until then nothing counts as finished that
-depends on them.
+depends on them. What is owed is written as whole states, so a cycle that failed, or is in doubt, is simply made anew.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from consumer.deadletter import DeadLetter
-from consumer.delivery import Delivery
+from consumer.delivery import Delivery, Place
 from consumer.event import Outgoing, Record, TopicPartition
+from consumer.flow import Flow
 from consumer.partition import Partition
+from consumer.state import write_state
+
+OWED_SIZE = 50  # bytes that one owed delivery takes in a state, about
 
 
 class Letter:
@@ -21,19 +25,35 @@ class Letter:
     __slots__ = ("content", "delivery", "partition", "record")
 
     def __init__(
-        self, partition: Partition, record: Record, content: DeadLetter, delivery: Delivery | None = None
+        self,
+        partition: Partition,
+        content: DeadLetter,
+        *,
+        record: Record | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         self.partition = partition
-        self.record = record
         self.content = content
+        self.record = record
         self.delivery = delivery
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """What a flow is owed as a record to write, and the deliveries that it covers for the first time."""
+
+    flow: Flow
+    version: int
+    record: Outgoing
+    covers: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True)
 class Cycle:
-    """Dead letters as the records to write, and the watermarks to commit with them."""
+    """What is written, and the watermarks to commit with it."""
 
     letters: tuple[Letter, ...]
+    snapshots: tuple[Snapshot, ...]
     records: tuple[Outgoing, ...]
     watermarks: dict[Partition, int]
 
@@ -43,38 +63,90 @@ class Cycle:
         return {partition.tp: offset for partition, offset in self.watermarks.items()}
 
     def __bool__(self) -> bool:
-        return bool(self.letters or self.watermarks)
+        return bool(self.records or self.watermarks)
 
 
 class Outbox:
-    """The dead letters that are not durable yet, oldest first."""
+    """The dead letters that are not durable yet, oldest first, and the next cycle."""
 
-    def __init__(self, topic: str, room: int) -> None:
-        """Write to `topic`, at most `room` bytes a cycle."""
-        self._topic = topic
+    def __init__(self, letters: str, states: str, room: int) -> None:
+        """Write to these topics, at most `room` bytes a cycle."""
+        self._topic = letters
+        self._states = states
         self._room = room
         self._letters: dict[Letter, None] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._letters)
+    def __len__(self) -> int:
+        return len(self._letters)
 
     def post(self, letter: Letter) -> None:
         """Keep a dead letter for the next cycle."""
         self._letters[letter] = None
 
+    def holds(self, partitions: Iterable[Partition]) -> bool:
+        """Whether a dead letter of these partitions is not durable yet."""
+        those = set(partitions)
+        return any(letter.partition in those for letter in self._letters)
+
     def cycle(self, partitions: Iterable[Partition]) -> Cycle:
-        """Return the next cycle: the oldest dead letters, and the watermarks that have moved, or do so with them."""
-        letters, records = self._next()
+        """Return the next cycle: the oldest dead letters, what is owed, and the watermarks that move with them."""
+        partitions = list(partitions)
+        room, letters, records = self._next()
+        ending: dict[Flow, list[Delivery]] = {}
         finishing: dict[Partition, dict[int, int]] = {}
         for letter in letters:
-            parts = finishing.setdefault(letter.partition, {})
-            parts[letter.record.offset] = parts.get(letter.record.offset, 0) + 1
+            if letter.delivery is not None:
+                ending.setdefault(letter.delivery.flow, []).append(letter.delivery)
+            if letter.delivery is None or not letter.delivery.covered:
+                _count(finishing, letter.partition, _offset(letter))
+        snapshots = self._snapshots(partitions, ending, room)
+        for snapshot in snapshots:
+            for delivery in snapshot.covers:
+                _count(finishing, snapshot.flow.partition, delivery.offset)
+        written = {snapshot.flow for snapshot in snapshots}
+        # Offsets are what fences a former owner: no state and no dead letter goes without its partition's.
+        involved = {letter.partition for letter in letters} | {flow.partition for flow in written}
         watermarks = {}
         for partition in partitions:
-            watermark = partition.offsets.watermark(finishing.get(partition))
-            if watermark is not None and watermark != partition.committed:
-                watermarks[partition] = watermark
-        return Cycle(letters, records, watermarks)
+            if partition.begun:
+                watermark = partition.watermark(finishing.get(partition), written)
+                if watermark != partition.committed or partition in involved:
+                    watermarks[partition] = watermark
+        records += [snapshot.record for snapshot in snapshots]
+        return Cycle(letters, snapshots, tuple(records), watermarks)
+
+    def _snapshots(
+        self, partitions: Iterable[Partition], ending: dict[Flow, list[Delivery]], room: int
+    ) -> tuple[Snapshot, ...]:
+        """Return the states to write: those that a dead letter changes, then those that hold a watermark, then others.
+
+        A dead letter and the state without it belong together: else a crash in between would deliver it once more.
+        """
+        dirty = [flow for partition in partitions for flow in partition.dirty]
+        needed = [flow for flow in ending if (flow.written or flow.version != flow.durable) and not flow.partition.gone]
+        rest = sorted((flow for flow in dirty if flow not in ending), key=_holds_nothing)
+        snapshots: list[Snapshot] = []
+        for flow in (*needed, *rest):
+            if flow.is_too_large:
+                continue  # its watermark waits, and nobody else
+            room -= OWED_SIZE * (flow.owed + 4)
+            if room < 0 and flow not in ending and snapshots:
+                break
+            snapshot = self._snapshot(flow, ending.get(flow, ()))
+            if snapshot is not None:
+                snapshots.append(snapshot)
+        return tuple(snapshots)
+
+    def _snapshot(self, flow: Flow, ending: Iterable[Delivery]) -> Snapshot | None:
+        ending = set(ending)
+        record = write_state(self._states, flow.state(flow.partition.topic_id, ending))
+        if record.value is None and not flow.written:
+            if not ending:  # else this is so only if the transaction with their letters becomes durable
+                flow.clean(flow.version)
+            return None  # it was owed something for less than a cycle, and no record ever said so
+        flow.written = True  # or may be: what is in doubt is written again, and at last deleted
+        covers = tuple(delivery for delivery in flow.uncovered if delivery not in ending)
+        return Snapshot(flow, flow.version, record, covers)
 
     def take(self, cycle: Cycle) -> Iterator[Letter]:
         """Remove and yield the dead letters of a cycle that is durable, those of partitions that are gone left out."""
@@ -93,16 +165,50 @@ class Outbox:
         """Drop the dead letters of a partition that is gone: its next owner writes them, under the same keys."""
         self._letters = {letter: None for letter in self._letters if letter.partition is not partition}
 
-    def _next(self) -> tuple[tuple[Letter, ...], tuple[Outgoing, ...]]:
-        """Return the oldest dead letters, as many as there is room for, and at least one."""
+    def _next(self) -> tuple[int, tuple[Letter, ...], list[Outgoing]]:
+        """Return the oldest dead letters, as many as there is room for, and at least one; and the room that is left."""
         room = self._room
         letters: list[Letter] = []
         records: list[Outgoing] = []
+        flows: set[Flow] = set()
         for letter in self._letters:
             record = letter.content.outgoing(self._topic)
-            room -= len(record.value or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
-            if room < 0 and letters:
+            size = len(record.value or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
+            if letter.delivery is not None and letter.delivery.flow not in flows:
+                flows.add(letter.delivery.flow)
+                size += OWED_SIZE * letter.delivery.flow.owed  # its state comes along
+            if size > room and letters:
                 break
+            room -= size
             letters.append(letter)
             records.append(record)
-        return tuple(letters), tuple(records)
+        return room, tuple(letters), records
+
+
+def settle_states(cycle: Cycle) -> None:
+    """Take in that the states of a cycle are durable: what they cover holds no watermark any more."""
+    for snapshot in cycle.snapshots:
+        flow = snapshot.flow
+        if flow.partition.gone:
+            continue
+        for delivery in snapshot.covers:
+            if not delivery.covered and delivery.place is not Place.DONE:
+                delivery.covered = True
+                flow.uncovered.pop(delivery, None)
+                flow.partition.offsets.finished(delivery.offset)
+        flow.clean(snapshot.version)
+        if snapshot.record.value is None and flow.version == snapshot.version:
+            flow.written = False
+
+
+def _count(finishing: dict[Partition, dict[int, int]], partition: Partition, offset: int) -> None:
+    parts = finishing.setdefault(partition, {})
+    parts[offset] = parts.get(offset, 0) + 1
+
+
+def _offset(letter: Letter) -> int:
+    return letter.delivery.offset if letter.delivery is not None else letter.record.offset if letter.record else -1
+
+
+def _holds_nothing(flow: Flow) -> bool:
+    return flow.floor is None and not flow.uncovered

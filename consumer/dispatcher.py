@@ -1,9 +1,7 @@
 """Which delivery is attempted next: lanes in order, bounds kept, failures tried again when they are due.
 
 Fed with events and verdicts and the time, it answers with deliveries to attempt. It does no I/O and reads no clock.
-
-A lane is a chain of deliveries of one subscription and one record key; only its head is ever ready, in flight, waiting
-for a retry or waiting for its dead letter to become durable. So the order in a lane holds whatever the heads do.
+Subscriptions take turns. What is owed gets at most a fifth of the attempts while live events wait.
 """
 
 from __future__ import annotations
@@ -12,17 +10,24 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
-from consumer.delivery import Delivery
+from consumer.breaker import BreakerSettings
+from consumer.channel import Channel, Line
+from consumer.delivery import Delivery, Place
+from consumer.flow import Flow
 
 if TYPE_CHECKING:
     from consumer.event import Event
-    from consumer.partition import Flow, Partition
+    from consumer.partition import Partition
     from consumer.subscriptions import Subscription
 
 RESUME_AT = 0.75  # of a bound: hysteresis, so that a partition is not paused and resumed for every delivery
+LONG_REST = 5.0  # seconds; what waits for so long is owed anyway
+PROBEABLE = 64  # heads among which a probe is chosen
+IDLE = (Place.WANTING, Place.WAITING, Place.READY)  # where a head may be made a probe
+LATE_SHARE = 5  # one attempt in so many may be of something owed, while live events wait (DESIGN 2.4)
 
 
 @dataclass(frozen=True)
@@ -33,198 +38,442 @@ class Bounds:
     in_flight_per_subscription: int = 1024
     in_hand: int = 4096  # unfinished deliveries of a subscription
     in_hand_per_partition: int = 1000  # of them from one partition
-
-
-class Channel:
-    """What the dispatcher knows of one subscription."""
-
-    __slots__ = ("in_flight", "in_hand", "queued", "ready", "subscription", "throttled", "throttles")
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-        self.ready: deque[Delivery] = deque()
-        self.in_flight = 0
-        self.in_hand = 0
-        self.queued = False  # whether it stands in the ring of those that may start something
-        self.throttled = False  # whether its receiver has asked it to wait
-        self.throttles = 0  # how often in a row it did
+    threads: int = 16  # for services that are blocking
+    threads_per_subscription: int = 2
 
 
 class Dispatcher:
     """Lanes, bounds and retries of all subscriptions of one replica."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, breaker: BreakerSettings | None = None) -> None:
         self._bounds = bounds
-        self._channels: dict[str, Channel] = {}
-        self._ring: deque[Channel] = deque()  # those with something ready and room for it, each once: they take turns
+        self._breaker = breaker or BreakerSettings()
+        self.channels: dict[str, Channel] = {}
+        self._live: deque[Line] = deque()  # those with something ready and room for it, each once: they take turns
+        self._late: deque[Line] = deque()
+        self._probes: deque[Delivery] = deque()
+        self._short_of_threads: deque[Channel] = deque()
+        self._turn = 0
         self._waiting: list[tuple[float, int, Delivery | Channel]] = []  # a heap by due time
         self._ticket = count()  # breaks ties in the heap, first come first
+        self._threads = 0  # attempts of blocking services
+        self._now = 0.0
+        self._wall = 0.0
+        self._share = 1.0  # of all partitions, those that this replica reads
         self.in_flight = 0
+        self.late_in_flight = 0
 
     @property
     def in_hand(self) -> int:
         """Unfinished deliveries, of all subscriptions together."""
-        return sum(channel.in_hand for channel in self._channels.values())
+        return sum(channel.in_hand for channel in list(self.channels.values()))
 
     @property
     def next_due(self) -> float | None:
         """When `wake` has something to do again (monotonic seconds); None: not before something else happens."""
         return self._waiting[0][0] if self._waiting else None
 
-    def add(self, partition: Partition, event: Event, subscription: Subscription, replays: int = 0) -> None:
-        """Take a delivery in hand, at the end of its lane; at a bound, `partition.blocked_on` says whose."""
-        channel = self._channels.get(subscription.id)
+    def channel(self, subscription: Subscription) -> Channel:
+        """Return what is known of a subscription."""
+        channel = self.channels.get(subscription.id)
         if channel is None:
-            channel = self._channels[subscription.id] = Channel(subscription)
-        flow = partition.flow(channel)
-        delivery = Delivery(event, flow, replays)
-        self._count_in(flow)
-        if event.lane is None or not subscription.ordered:
-            self._make_ready(delivery)
-            return
-        tail = flow.tails.get(event.lane)
-        flow.tails[event.lane] = delivery
-        if tail is None:
-            self._make_ready(delivery)
+            bounds = self._bounds
+            blocking = subscription.service.blocking
+            most = bounds.threads_per_subscription if blocking else bounds.in_flight_per_subscription
+            channel = Channel(subscription, most, self._breaker, self._now)
+            if channel.tokens is not None:
+                channel.tokens.share = self._share
+            self.channels[subscription.id] = channel
+        return channel
+
+    def flow(self, partition: Partition, subscription: Subscription) -> Flow:
+        """Return the flow of a subscription in a partition."""
+        flow = partition.flows.get(subscription.id)
+        if flow is None:
+            channel = self.channel(subscription)
+            flow = partition.flows[subscription.id] = Flow(channel, partition)
+            channel.flows[flow] = None
+        return flow
+
+    def spread(self, share: float) -> None:
+        """Take in which share of all partitions this replica reads: of declared rates it takes as much."""
+        self._share = share
+        for channel in self.channels.values():
+            if channel.tokens is not None:
+                channel.tokens.share = share
+
+    # -- deliveries in
+
+    def add(self, flow: Flow, event: Event, replays: int = 0) -> None:
+        """Take a live delivery in hand; at a bound, `partition.blocked_on` says whose."""
+        channel = flow.channel
+        delivery = Delivery(flow, event.record.offset, event.lane if channel.subscription.ordered else None)
+        delivery.attach(event, replays)
+        channel.in_hand += 1
+        if flow.add(delivery):
+            if delivery.owed:
+                flow.want(delivery)
+            else:
+                self._make_ready(delivery)
+        bounds = self._bounds
+        if len(flow.hand) >= bounds.in_hand_per_partition or channel.in_hand >= bounds.in_hand:
+            flow.partition.blocked_on = flow
+
+    def add_late(self, flow: Flow, event: Event, replays: int, *, keep: bool) -> Delivery:
+        """Take in hand what a flow that is behind has read: owed at once, and covered by a durable `next`.
+
+        Only what is to be kept has its event; `place` says where a head is to go.
+        """
+        channel = flow.channel
+        delivery = Delivery(flow, event.record.offset, event.lane if channel.subscription.ordered else None)
+        delivery.covered = True
+        channel.in_hand += 1
+        head = flow.add(delivery)
+        flow.owe(delivery)
+        if head:
+            flow.want(delivery)
+        if keep and (head or flow.has_body(delivery.lane)):
+            delivery.attach(event, replays, again=True)
+        return delivery
+
+    def arrived(self, delivery: Delivery) -> None:
+        """Make a head ready whose body has been read; a probe goes out whatever its subscription rests for."""
+        if delivery is delivery.flow.channel.probe:
+            delivery.place = Place.READY
+            self._probes.append(delivery)
         else:
-            tail.follower = delivery
+            self._make_ready(delivery)
+
+    def place_owed(self, delivery: Delivery) -> None:
+        """Let an owed head without a body wait until it is due, or want its body now."""
+        if delivery.due > self._wall:
+            delivery.flow.let_go(delivery)
+            self._wait(delivery, self._now + delivery.due - self._wall)
+        else:
+            delivery.flow.want(delivery)
+
+    # -- attempts
 
     def take(self) -> Iterator[Delivery]:
         """Yield what is to be attempted now; each is in flight from then on, until one of the calls below ends it."""
-        bounds, ring = self._bounds, self._ring
-        while ring and self.in_flight < bounds.in_flight:
-            channel = ring.popleft()
-            delivery = self._next_ready(channel)
-            if delivery is not None:
-                channel.in_flight += 1
-                self.in_flight += 1
-            self._requeue(channel)
-            if delivery is not None:
-                yield delivery
+        most = self._bounds.in_flight
+        while self.in_flight < most:
+            delivery = self._next_probe() if self._probes else None
+            if delivery is None:
+                delivery = self._next()
+            if delivery is None:
+                return
+            delivery.place = Place.FLYING
+            delivery.late = delivery.owed
+            delivery.begun = self._now
+            self.in_flight += 1
+            self.late_in_flight += delivery.late
+            partition = delivery.flow.partition
+            partition.flying += 1
+            if delivery.offset > partition.attempted:
+                partition.attempted = delivery.offset
+            self._begun(delivery.flow.channel)
+            yield delivery
 
-    def delivered(self, delivery: Delivery) -> bool:
-        """End an attempt and its delivery; True when it was the last of its event."""
-        self._end_attempt(delivery)
-        delivery.flow.channel.throttles = 0
-        return self.settle(delivery)
+    def _begun(self, channel: Channel) -> None:
+        channel.in_flight += 1
+        if channel.blocking:
+            self._threads += 1
+        self._requeue(channel)
+
+    def _next_probe(self) -> Delivery | None:
+        for _ in range(len(self._probes)):
+            delivery = self._probes.popleft()
+            if self._may_begin(delivery):
+                if self._threads < self._bounds.threads or not delivery.flow.channel.blocking:
+                    return delivery
+                self._probes.append(delivery)
+        return None
+
+    def _next(self) -> Delivery | None:
+        """Take the next line's next delivery; lines that have none to begin now leave the ring."""
+        while (ring := self._ring()) is not None:
+            line = ring.popleft()
+            line.queued = False
+            if line.channel.blocking and self._threads >= self._bounds.threads:
+                self._short_of_threads.append(line.channel)
+                continue
+            delivery = self._next_ready(line)
+            if delivery is not None:
+                return delivery
+        return None
+
+    def _ring(self) -> deque[Line] | None:
+        """Choose between what is live and what is owed."""
+        live, late = self._live, self._late
+        if not late:
+            return live or None
+        most = self._bounds.in_flight
+        if not live:  # a fifth stays free for live events that may come
+            return late if self.late_in_flight * LATE_SHARE < most * (LATE_SHARE - 1) else None
+        self._turn += 1
+        its_turn = self._turn % LATE_SHARE == 0 and self.late_in_flight * LATE_SHARE < most
+        return late if its_turn else live
+
+    def _next_ready(self, line: Line) -> Delivery | None:
+        """Take a line's next delivery that may begin, if its subscription may send anything."""
+        channel, ready = line.channel, line.ready
+        if channel.in_flight >= channel.limit:
+            return None  # its other line has got there before
+        while ready and not channel.resting:
+            if not self._may_begin(ready[0]):
+                ready.popleft()
+            elif channel.tokens is not None and (pause := channel.tokens.take(self._now)):
+                self._rest(channel, self._now + pause)
+            else:
+                return ready.popleft()
+        return None
+
+    def _may_begin(self, delivery: Delivery) -> bool:
+        """Whether it is still ready, and its partition still ours for some time."""
+        partition = delivery.flow.partition
+        return delivery.place is Place.READY and not (partition.gone or partition.draining)
+
+    # -- how attempts end
 
     def proceed(self, delivery: Delivery) -> None:
         """End an attempt whose delivery has further requests to send: they go first."""
         self._end_attempt(delivery)
-        self._make_ready(delivery, first=True)
+        if delivery is delivery.flow.channel.probe:
+            self.arrived(delivery)
+        else:
+            self._make_ready(delivery, first=True)
 
     def retry(self, delivery: Delivery, due: float) -> None:
-        """End an attempt that is to be repeated at `due`."""
+        """End an attempt that is to be repeated at `due` (monotonic), its event being kept."""
         self._end_attempt(delivery)
-        self._wait_until(due, delivery)
+        self._wait(delivery, due)
+
+    def owe(self, delivery: Delivery) -> None:
+        """End an attempt that is to be repeated when `delivery.due` says, from what the log has."""
+        self._end_attempt(delivery)
+        delivery.flow.owe(delivery)
+        self.place_owed(delivery)
 
     def throttle(self, delivery: Delivery, due: float) -> None:
-        """End an attempt after which the whole subscription rests until `due`."""
+        """End an attempt after which the whole subscription rests until `due` (monotonic)."""
         channel = delivery.flow.channel
-        if not channel.throttled:
-            channel.throttled = True
+        if not channel.asked:
+            channel.asked = True
             channel.throttles += 1
-            self._wait_until(due, channel)
+        self._rest(channel, due)
+        if due - self._now > LONG_REST:
+            self._shelve(channel)
         self._end_attempt(delivery)
-        self._make_ready(delivery, first=True)
+        if delivery.owed:
+            delivery.flow.want(delivery)
+        else:
+            self._make_ready(delivery, first=True)
+
+    def delivered(self, delivery: Delivery) -> None:
+        """End an attempt and its delivery."""
+        self._end_attempt(delivery)
+        delivery.flow.channel.throttles = 0
+        self.settle(delivery)
 
     def give_up(self, delivery: Delivery) -> None:
-        """End the last attempt; the lane waits until `settle` says that the dead letter is durable."""
-        self._end_attempt(delivery)
+        """End the last attempt, if one is under way; the lane waits until `settle` says that the letter is durable."""
+        if delivery.place is Place.FLYING:
+            self._end_attempt(delivery)
+        delivery.place = Place.ENDING
+        self._probe_no_more(delivery)
 
-    def settle(self, delivery: Delivery) -> bool:
-        """Finish a delivery: its lane goes on; True when it was the last of its event."""
+    def _probe_no_more(self, delivery: Delivery) -> None:
+        """Have another probe chosen where this one has ended without saying how the destination does."""
+        if delivery.flow.channel.probe is delivery:
+            delivery.flow.channel.probe = None
+
+    def settle(self, delivery: Delivery) -> None:
+        """Finish a delivery: its lane goes on."""
         flow = delivery.flow
-        if flow.partition.gone:
-            return False
-        flow.in_hand -= 1
+        partition = flow.partition
+        if partition.gone or delivery.place is Place.DONE:
+            return
+        if not delivery.covered:
+            partition.offsets.finished(delivery.offset)
+        if delivery.owed:
+            flow.touch()
         flow.channel.in_hand -= 1
-        lane = delivery.event.lane
-        if lane is not None and flow.channel.subscription.ordered:
-            self._advance(flow, lane, delivery)
-        return flow.partition.offsets.finished(delivery.event.record.offset)
+        self._probe_no_more(delivery)
+        follower = flow.leave(delivery)
+        delivery.detach()
+        if follower is None:
+            return
+        if follower.verdict:
+            flow.want(follower)
+        elif follower.event is not None:
+            self.arrived(follower)
+        else:
+            self.place_owed(follower)
 
-    def wake(self, now: float) -> None:
-        """Make ready again what has waited long enough."""
+    # -- subscriptions that rest
+
+    def wake(self, now: float, wall: float) -> None:
+        """Make ready again what has waited long enough; `now` is monotonic, `wall` the time of day."""
+        self._now, self._wall = now, wall
         while self._waiting and self._waiting[0][0] <= now:
-            waiter = heapq.heappop(self._waiting)[2]
+            due, _, waiter = heapq.heappop(self._waiting)
             if isinstance(waiter, Channel):
-                waiter.throttled = False
-                self._requeue(waiter)
-            elif not waiter.flow.partition.gone:
-                self._make_ready(waiter, first=True)
+                if waiter.rests_until <= now:
+                    waiter.throttled = waiter.asked = False
+                    self.resume(waiter)
+            elif waiter.place is Place.WAITING and waiter.wake_at == due:
+                self._wake(waiter)
+
+    def _wake(self, delivery: Delivery) -> None:
+        if delivery.event is None or delivery.flow.channel.breaker.open:
+            delivery.flow.want(delivery)
+        else:
+            self._make_ready(delivery, first=True)
+
+    def shut(self, channel: Channel) -> None:
+        """Let everything of a subscription be owed: its breaker is open."""
+        for flow in channel.flows:
+            for delivery in list(flow.hand.values()):
+                flow.owe(delivery)
+        self._shelve(channel)
+
+    def _shelve(self, channel: Channel) -> None:
+        """Let go of the events that were read again for a subscription that will rest for long."""
+        for flow in channel.flows:
+            for delivery in list(flow.hand.values()) if flow.bodies else ():
+                if delivery.read_again and delivery.place is Place.READY:
+                    flow.want(delivery)
+                elif delivery.read_again and delivery.place is Place.FOLLOWING:
+                    delivery.detach()
+
+    def resume(self, channel: Channel) -> None:
+        """Let a subscription that rests no more go on."""
+        self._requeue(channel)
+        for flow in channel.flows:
+            if flow.needs:
+                flow.partition.reading[flow] = None
+
+    def choose_probe(self, channel: Channel) -> None:
+        """Choose what tries whether a destination is back: an owed head, over changing lanes, or what is read next."""
+        number = channel.breaker.probes
+        behind = [flow for flow in channel.flows if self._has_more(flow)]
+        heads = list(islice(self._probeable(channel), PROBEABLE))
+        if heads and not (behind and number % 2):  # what is read next has its turn, lest a bad head hold all up
+            self.probe(heads[number // 2 % len(heads)])
+        elif behind:
+            flow = behind[number // 2 % len(behind)]
+            flow.probing = True
+            flow.partition.reading[flow] = None
+
+    def probe(self, head: Delivery) -> None:
+        """Let an owed head try whether its destination is back, if it is not under way already."""
+        if head.place in IDLE:
+            head.flow.channel.probe = head
+            if head.event is None:
+                head.flow.want(head)
+            else:
+                self.arrived(head)
+
+    def _has_more(self, flow: Flow) -> bool:
+        """Whether a flow that is behind has anything to read, and room for it: probes read on as long as they fail."""
+        behind = flow.next is not None and flow.next < flow.partition.position
+        return behind and len(flow.hand) < self._bounds.in_hand_per_partition
+
+    def _probeable(self, channel: Channel) -> Iterator[Delivery]:
+        for flow in channel.flows:
+            if not flow.partition.draining:
+                yield from (d for d in flow.hand.values() if d.owed and d.place in IDLE)
+
+    # -- partitions that stand at a bound, or go
 
     def unblocked(self, partition: Partition) -> bool:
         """Whether a partition that stood at a bound may let in events again."""
         flow = partition.blocked_on
         if flow is not None:
-            if flow.in_hand > RESUME_AT * self._bounds.in_hand_per_partition:
+            if len(flow.hand) > RESUME_AT * self._bounds.in_hand_per_partition:
                 return False
             if flow.channel.in_hand > RESUME_AT * self._bounds.in_hand:
                 return False
             partition.blocked_on = None
         return True
 
+    def is_stuck(self, flow: Flow) -> bool:
+        """Whether what fills the bound at which a flow stands does not get on: most of it is owed, or will be.
+
+        It will be where the declared rate makes it wait for longer than anything may: nobody else waits for that.
+        """
+        tokens = flow.channel.tokens
+        if tokens is not None and flow.channel.in_hand > tokens.window:
+            return True
+        if len(flow.hand) > RESUME_AT * self._bounds.in_hand_per_partition:
+            return 2 * flow.owed >= len(flow.hand)
+        return 2 * sum(each.owed for each in flow.channel.flows) >= flow.channel.in_hand
+
     def forget(self, partition: Partition) -> None:
         """Drop all deliveries of a partition that is gone; attempts still in flight end without effect."""
         for flow in partition.flows.values():
             channel = flow.channel
-            channel.in_hand -= flow.in_hand
-            channel.ready = deque(d for d in channel.ready if not d.flow.partition.gone)
+            channel.in_hand -= len(flow.hand)
+            del channel.flows[flow]
+            for delivery in flow.hand.values():
+                delivery.detach()
+            for line in (channel.live, channel.late):
+                line.ready = deque(d for d in line.ready if not d.flow.partition.gone)
+            if channel.probe is not None and channel.probe.flow is flow:
+                channel.probe = None
         waiting = [w for w in self._waiting if isinstance(w[2], Channel) or not w[2].flow.partition.gone]
         heapq.heapify(waiting)
         self._waiting = waiting
 
-    def _count_in(self, flow: Flow) -> None:
-        flow.in_hand += 1
-        flow.channel.in_hand += 1
-        bounds = self._bounds
-        if flow.in_hand >= bounds.in_hand_per_partition or flow.channel.in_hand >= bounds.in_hand:
-            flow.partition.blocked_on = flow
-
     def _make_ready(self, delivery: Delivery, *, first: bool = False) -> None:
+        delivery.place = Place.READY
         channel = delivery.flow.channel
+        line = channel.late if delivery.owed else channel.live
         if first:
-            channel.ready.appendleft(delivery)
+            line.ready.appendleft(delivery)
         else:
-            channel.ready.append(delivery)
-        if not channel.queued:
+            line.ready.append(delivery)
+        if not line.queued:
             self._requeue(channel)
 
-    def _next_ready(self, channel: Channel) -> Delivery | None:
-        """Take the channel's next delivery that may begin; what a draining partition will not begin is passed."""
-        channel.queued = False
-        ready = channel.ready
-        while ready and not channel.throttled:
-            delivery = ready.popleft()
-            partition = delivery.flow.partition
-            offset = delivery.event.record.offset
-            if partition.gone or (partition.drain_to is not None and offset > partition.drain_to):
-                continue
-            partition.attempted = max(partition.attempted, offset)
-            return delivery
-        return None
-
     def _requeue(self, channel: Channel) -> None:
-        """Put a channel at the end of the ring if it has something ready, and room for it."""
-        room = channel.in_flight < self._bounds.in_flight_per_subscription
-        if channel.ready and room and not channel.throttled and not channel.queued:
-            channel.queued = True
-            self._ring.append(channel)
+        """Put a channel's lines at the end of their rings if they have something ready, and room for it."""
+        if channel.in_flight >= channel.limit or channel.resting:
+            return
+        line = channel.live
+        if line.ready and not line.queued:
+            line.queued = True
+            self._live.append(line)
+        line = channel.late
+        if line.ready and not line.queued:
+            line.queued = True
+            self._late.append(line)
 
     def _end_attempt(self, delivery: Delivery) -> None:
         channel = delivery.flow.channel
         channel.in_flight -= 1
+        delivery.flow.partition.flying -= 1
         self.in_flight -= 1
-        if not channel.queued:
-            self._requeue(channel)
+        self.late_in_flight -= delivery.late
+        if channel.blocking:
+            self._threads -= 1
+            if self._short_of_threads:
+                self._requeue(self._short_of_threads.popleft())
+        self._requeue(channel)
 
-    def _advance(self, flow: Flow, lane: int, delivery: Delivery) -> None:
-        follower = delivery.follower
-        if follower is not None:
-            self._make_ready(follower)
-        elif flow.tails.get(lane) is delivery:
-            del flow.tails[lane]
+    def end_without_effect(self, delivery: Delivery) -> None:
+        """End an attempt whose partition is gone: its next owner attempts it again."""
+        self._end_attempt(delivery)
 
-    def _wait_until(self, due: float, waiter: Delivery | Channel) -> None:
-        heapq.heappush(self._waiting, (due, next(self._ticket), waiter))
+    def _rest(self, channel: Channel, due: float) -> None:
+        """Let a subscription rest until `due`, or for as long as it rests already."""
+        if due > channel.rests_until or not channel.throttled:
+            channel.throttled = True
+            channel.rests_until = due
+            heapq.heappush(self._waiting, (due, next(self._ticket), channel))
+
+    def _wait(self, delivery: Delivery, due: float) -> None:
+        delivery.place = Place.WAITING
+        delivery.wake_at = due
+        heapq.heappush(self._waiting, (due, next(self._ticket), delivery))

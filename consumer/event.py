@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 Payload: TypeAlias = dict[str, Any]
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
@@ -47,17 +47,26 @@ class Outgoing(NamedTuple):
     partition: int | None = None
 
 
+class Account(Protocol):
+    """Where the bytes of events in memory are counted."""
+
+    bytes: int
+
+
 class Event:
     """One decoded record: the payload that services get, and where it came from.
 
     `lane` is the 64-bit hash of the record's key; None asks for no order. `origin` is where the event was first read:
     the record itself, or for a replayed dead letter the record it was made of, so that delivery ids stay the same.
+    Its bytes count in `account` for as long as a delivery holds it.
     """
 
-    __slots__ = ("action", "body", "lane", "model", "origin", "payload", "product", "record")
+    __slots__ = ("account", "action", "body", "holders", "lane", "model", "origin", "payload", "product", "record")
 
     def __init__(self, record: Record, payload: Payload, origin: Record | None = None) -> None:
         self.record = record
+        self.account: Account | None = None
+        self.holders = 0
         self.origin = origin or record
         self.payload = payload
         self.model: str = payload["model"]
@@ -65,6 +74,12 @@ class Event:
         self.product: int = payload["product"]["id"]
         self.lane = lane_of(record.key)
         self.body: bytes | None = None  # the payload as JSON, once a service has asked for it
+
+    def release(self) -> None:
+        """Take in that one delivery less holds it; after the last its bytes are free."""
+        self.holders -= 1
+        if not self.holders and self.account is not None:
+            self.account.bytes -= self.record.size
 
 
 @lru_cache(maxsize=8192)  # the items that something happens to now

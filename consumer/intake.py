@@ -11,8 +11,8 @@ import asyncio
 import concurrent.futures
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from consumer.broker import Broker, GroupConsumer, Membership
 from consumer.event import Record, TopicPartition
@@ -23,6 +23,14 @@ BATCH = 500  # records handed over at once
 HANDED_OVER = 8  # batches that the loop may be behind; beyond that the thread waits for it
 POLL = 0.1  # seconds that a quiet topic is waited for, and so that a pause or a stop may have to wait
 CALLBACK_TIME = 60.0  # seconds after which a loop that does not give partitions up is believed dead
+
+
+class Steering(NamedTuple):
+    """What is ordered before the next poll: partitions to begin, each with its offset, to pause, and to resume."""
+
+    begin: dict[TopicPartition, int]
+    pause: list[TopicPartition]
+    resume: list[TopicPartition]
 
 
 class Owner(Protocol):
@@ -65,8 +73,7 @@ class Intake:
         self._loop = loop
         self._beat = beat
         self._credit = threading.Semaphore(HANDED_OVER)
-        self._orders: deque[tuple[list[TopicPartition], list[TopicPartition]]] = deque()
-        self._assigned: set[TopicPartition] = set()
+        self._orders: deque[Steering] = deque()
         self._stopping = threading.Event()
         self._consumer: GroupConsumer | None = None
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -80,7 +87,11 @@ class Intake:
     def steer(self, pause: list[TopicPartition], resume: list[TopicPartition]) -> None:
         """Have partitions paused and resumed before the next poll."""
         if pause or resume:
-            self._orders.append((pause, resume))
+            self._orders.append(Steering({}, pause, resume))
+
+    def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Have records of assigned partitions delivered from these offsets on."""
+        self._orders.append(Steering(dict(offsets), [], []))
 
     def membership(self) -> Membership | None:
         """Return the latest proof of membership; None while there is none."""
@@ -115,12 +126,10 @@ class Intake:
 
     def _obey(self, consumer: GroupConsumer) -> None:
         while self._orders:
-            pause, resume = self._orders.popleft()
-            consumer.pause(self._still_ours(pause))
-            consumer.resume(self._still_ours(resume))
-
-    def _still_ours(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
-        return [tp for tp in partitions if tp in self._assigned]
+            begin, pause, resume = self._orders.popleft()
+            consumer.begin(begin)
+            consumer.pause(pause)
+            consumer.resume(resume)
 
     def _hand_over(self, records: list[Record]) -> None:
         """Give records to the loop, and wait for it when it is far behind."""
@@ -142,8 +151,7 @@ class Intake:
     # -- the rebalance
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Partitions are ours now; records follow."""
-        self._assigned.update(partitions)
+        """Partitions are ours now; records follow once `begin` says from where."""
         self._tell(self._owner.assigned, partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition], membership: Membership) -> None:
@@ -162,10 +170,12 @@ class Intake:
 
     def _gone(self, partitions: Sequence[TopicPartition]) -> None:
         """Drop what was ordered for partitions that may come back before the next poll: it was for their old selves."""
-        self._assigned.difference_update(partitions)
-        for pause, resume in list(self._orders):  # the loop may add to it meanwhile
-            pause[:] = self._still_ours(pause)
-            resume[:] = self._still_ours(resume)
+        gone = set(partitions)
+        for begin, pause, resume in list(self._orders):  # the loop may add to it meanwhile
+            for tp in gone.intersection(begin):
+                del begin[tp]
+            pause[:] = [tp for tp in pause if tp not in gone]
+            resume[:] = [tp for tp in resume if tp not in gone]
 
     async def _forget(self, partitions: Sequence[TopicPartition]) -> None:
         self._owner.lost(partitions)

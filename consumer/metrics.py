@@ -131,9 +131,13 @@ class Metrics(Collector):
             "attempts", "Attempts: delivered, transient, permanent or throttled.", ["service", "outcome"]
         )
         self.dead_letters = Counter("dead_letters", "Dead letters made durable.", ["stage", "reason"])
+        self.expired = Counter("expired", "Deliveries that left the log before they were made.", ["service"])
         # What is going on right now.
         self.in_flight = Gauge("in_flight", "Attempts in flight.")
         self.in_hand = Gauge("in_hand", "Deliveries taken in hand and not finished.")
+        self.owed = Gauge("owed", "Deliveries in hand that are owed: tried again later, or waiting behind such a one.")
+        self.behind = Gauge("behind", "Pairs of subscription and partition that are read later than live.")
+        self.breakers_open = Gauge("breakers_open", "Subscriptions whose destination is believed down.")
         self.buffered_bytes = Gauge("buffered_bytes", "Bytes of the events held in memory.")
         self.assigned_partitions = Gauge("assigned_partitions", "Partitions that this replica reads.")
         # Kafka: how outcomes become durable, and how partitions move.

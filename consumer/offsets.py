@@ -38,12 +38,20 @@ class Offsets:
 
     def finished(self, offset: int) -> bool:
         """Count one thing about `offset` as finished; True when it was the last."""
+        if self.position is not None and offset >= self.position:
+            return False  # it was left to the next owner
         left = self._open[offset] - 1
         if left:
             self._open[offset] = left
             return False
         del self._open[offset]
         return True
+
+    def rewind(self, position: int) -> None:
+        """Forget everything from `position` on: it is as if it had never been received."""
+        for offset in [offset for offset in self._open if offset >= position]:
+            del self._open[offset]
+        self.position = position
 
     @property
     def lowest(self) -> int | None:

@@ -20,6 +20,7 @@ class Verdict(Enum):
     TRANSIENT = "transient"
     THROTTLED = "throttled"  # the receiver is well and wants fewer requests: wait, and count no attempt
     PERMANENT = "permanent"
+    BROKEN = "broken"  # the service itself failed on this event, as rendering can
 
 
 class Outcome(NamedTuple):
@@ -32,14 +33,18 @@ class Outcome(NamedTuple):
 
 
 DELIVERED = Outcome(Verdict.DELIVERED)
+_WITHOUT_STATUS = {
+    AnswerKind.TRANSIENT: Verdict.TRANSIENT,
+    AnswerKind.REFUSED: Verdict.PERMANENT,
+    AnswerKind.BROKEN: Verdict.BROKEN,
+}
 
 
 def outcome_of(answer: Answer, now: float) -> Outcome:
     """Return what `answer` means; `now` is the time of day (seconds since 1970), for dates in `Retry-After`."""
     if answer.kind is AnswerKind.ANSWERED:
         return _of_status(answer, now)
-    verdict = Verdict.PERMANENT if answer.kind is AnswerKind.REFUSED else Verdict.TRANSIENT
-    return Outcome(verdict, answer.error)
+    return Outcome(_WITHOUT_STATUS[answer.kind], answer.error)
 
 
 def _of_status(answer: Answer, now: float) -> Outcome:

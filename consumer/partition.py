@@ -7,49 +7,47 @@ from typing import TYPE_CHECKING
 
 from consumer.event import Record, TopicPartition
 from consumer.offsets import Offsets
+from consumer.scan import Scan
 
 if TYPE_CHECKING:
-    from consumer.delivery import Delivery
-    from consumer.dispatcher import Channel
+    from consumer.flow import Flow
     from consumer.framing import Reference
 
-
-class Flow:
-    """One subscription in one partition: its lanes, and how many of its deliveries are unfinished here.
-
-    A lane is a chain of deliveries; `tails` holds each lane's last, so appending to it needs no list.
-    """
-
-    __slots__ = ("channel", "in_hand", "partition", "tails")
-
-    def __init__(self, channel: Channel, partition: Partition) -> None:
-        self.channel = channel
-        self.partition = partition
-        self.in_hand = 0
-        self.tails: dict[int, Delivery] = {}
+CHECKPOINT = 0.25  # seconds between two notes of how far it was read then
 
 
 class Partition:
     """One assignment of one partition. A new assignment is a new object, so results of the old one are told apart."""
 
     __slots__ = (
+        "_checkpoints",
         "attempted",
         "awaiting",
+        "begun",
         "blocked_on",
         "bytes",
         "committed",
-        "drain_to",
+        "dirty",
+        "draining",
+        "floors",
         "flows",
+        "flying",
         "gone",
         "offsets",
+        "owed",
         "paused",
+        "reading",
+        "scan",
         "staged",
         "staged_bytes",
+        "topic_id",
         "tp",
     )
 
     def __init__(self, tp: TopicPartition) -> None:
         self.tp = tp
+        self.topic_id = ""
+        self.begun = False  # whether it is known what is owed here: before, no record is taken
         self.offsets = Offsets()
         self.flows: dict[str, Flow] = {}  # subscription id -> flow
         self.staged: deque[Record] = deque()  # fetched, and not yet let in
@@ -58,17 +56,29 @@ class Partition:
         self.blocked_on: Flow | None = None  # whose bound keeps further records out
         self.awaiting: Reference | None = None  # the schema without which its next record cannot be read
         self.paused = False  # as the consumer was told
+        self.flying = 0  # attempts under way
         self.attempted = -1  # the highest offset of which a delivery was attempted
-        self.drain_to: int | None = None  # while it is being given up: nothing above this offset begins
+        self.draining = False  # while it is being given up: nothing further begins
         self.committed: int | None = None  # as far as this assignment has committed
         self.gone = False
+        self.owed = 0  # deliveries, of all flows
+        self.dirty: dict[Flow, None] = {}  # flows whose state has to be written
+        self.floors: dict[Flow, None] = {}  # those that fell behind, and whose state does not say so durably yet
+        self.reading: dict[Flow, None] = {}  # those that may want something read from the log again
+        self.scan = Scan(tp)
+        self._checkpoints: deque[tuple[float, int]] = deque()
 
-    def flow(self, channel: Channel) -> Flow:
-        """Return the flow of a subscription in this partition."""
-        found = self.flows.get(channel.subscription.id)
-        if found is None:
-            found = self.flows[channel.subscription.id] = Flow(channel, self)
-        return found
+    @property
+    def position(self) -> int:
+        """The offset after the last record that was let in."""
+        return self.offsets.position or 0
+
+    def begin(self, offset: int, topic_id: str) -> None:
+        """Take records in, from `offset` on."""
+        self.begun = True
+        self.topic_id = topic_id
+        self.offsets.position = self.committed = offset
+        self.attempted = offset - 1
 
     def stage(self, record: Record) -> None:
         """Keep a fetched record until there is room for its deliveries."""
@@ -89,23 +99,49 @@ class Partition:
         self.staged_bytes += record.size
 
     def drain(self) -> None:
-        """Begin nothing further but what an orderly end needs: all at or below the highest offset attempted.
-
-        What was delivered above an unfinished offset would be delivered again by the next owner.
-        """
-        if self.drain_to is None:
-            self.drain_to = self.attempted
+        """Begin nothing further."""
+        if not self.draining:
+            self.draining = True
             self.staged.clear()
             self.bytes -= self.staged_bytes
             self.staged_bytes = 0
+
+    def rewind(self) -> None:
+        """Leave to the next owner what was never attempted; what was, and is not finished, becomes owed."""
+        position = min(self.position, self.attempted + 1)
+        for flow in self.flows.values():
+            flow.rewind(position)
+        self.offsets.rewind(position)
 
     @property
     def stopped(self) -> bool:
         """Whether its next record has to wait: for a bound, or for a schema."""
         return self.blocked_on is not None or self.awaiting is not None
 
-    @property
-    def drained(self) -> bool:
-        """Whether all that was begun is finished."""
-        lowest = self.offsets.lowest
-        return self.drain_to is not None and (lowest is None or lowest > self.drain_to)
+    # -- time
+
+    def note(self, now: float) -> None:
+        """Note how far it was read at this time (monotonic seconds)."""
+        position = self.position
+        if not self._checkpoints or now - self._checkpoints[-1][0] >= CHECKPOINT:
+            self._checkpoints.append((now, position))
+
+    def read_before(self, then: float) -> int:
+        """Return an offset below which everything was let in before that time."""
+        found = -1
+        while len(self._checkpoints) > 1 and self._checkpoints[1][0] <= then:
+            self._checkpoints.popleft()
+        if self._checkpoints and self._checkpoints[0][0] <= then:
+            found = self._checkpoints[0][1]
+        return found
+
+    # -- what the next transaction may say
+
+    def watermark(self, finishing: dict[int, int] | None, written: set[Flow]) -> int:
+        """Return how far may be committed with a transaction that finishes these and writes these flows' states."""
+        watermark = self.offsets.watermark(finishing)
+        lowest = self.position if watermark is None else watermark
+        for flow in self.floors:
+            if flow not in written and flow.floor is not None and flow.floor < lowest:
+                lowest = flow.floor
+        return lowest

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -26,7 +26,10 @@ from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, Record
 from consumer.event import Record, TopicPartition
 from consumer.fetcher import SchemaFetcher, SchemaSource
 from consumer.intake import Intake
+from consumer.retention import Retention
 from consumer.retry import Doubling
+from consumer.scanner import Scanner
+from consumer.takeover import TakeOver
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from consumer.metrics import Metrics
     from consumer.transport import Transport
     from consumer.wire import Answer
+    from consumer.workers import Workers
 
 T = TypeVar("T")
 
@@ -58,6 +62,16 @@ class Timing:
     drain_timeout: float = 25.0
     registry_pauses: tuple[float, float] = (0.5, 5.0)  # the first and the longest, while it does not answer
     registry_patience: float = 15.0
+    retry_span: float = 97_200.0  # all retry delays together: what is owed has to be in the log for so long
+
+
+class Topics(NamedTuple):
+    """The topics that a replica reads and writes."""
+
+    events: str
+    replays: str
+    letters: str
+    states: str
 
 
 class Pipeline:
@@ -68,31 +82,35 @@ class Pipeline:
         core: Core,
         broker: Broker,
         transport: Transport,
-        topics: Sequence[str],
+        topics: Topics,
         *,
-        needed: Sequence[str] = (),
+        workers: Workers | None = None,
         schemas: SchemaSource | None = None,
         timing: Timing = Timing(),
         clock: Clock,
         health: Health,
         metrics: Metrics,
     ) -> None:
-        """Read `topics`; `needed` are further topics without which nothing may begin.
+        """Read and write `topics`.
 
-        `schemas` is what the core's codec may refer to: a schema registry, where there is one.
+        `schemas` is what the core's codec may refer to: a schema registry, where there is one. `workers` run blocking
+        services; without them there must be none.
         """
         self._core = core
         self._broker = broker
         self._transport = transport
         self._topics = topics
-        self._needed = {*topics, *needed}
+        self._workers = workers
         self._timing = timing
         self._clock = clock
         self._health = health
         self._metrics = metrics
         metrics.in_flight.read_from(lambda: core.in_flight)
         metrics.in_hand.read_from(lambda: core.in_hand)
-        metrics.buffered_bytes.read_from(lambda: core.buffered)
+        metrics.owed.read_from(lambda: core.owed)
+        metrics.behind.read_from(lambda: core.behind)
+        metrics.breakers_open.read_from(lambda: core.down)
+        metrics.buffered_bytes.read_from(lambda: core.buffered + core.read_again_bytes)
         metrics.assigned_partitions.read_from(lambda: len(core.partitions))
         metrics.awaiting_schema.read_from(lambda: len(core.awaited))
         self._fetcher: SchemaFetcher | None = None
@@ -119,8 +137,11 @@ class Pipeline:
         self._timer: asyncio.TimerHandle | None = None
         self._leaving = False  # once true, nothing is waited for any more
         self._failure: BaseException | None = None
+        self._partitions_there = 0  # of the topic with the events
         self._loop: asyncio.AbstractEventLoop
         self._intake: Intake
+        self._take_over: TakeOver
+        self._scanner: Scanner
 
     async def run(self) -> None:
         """Work until `stop`, then end in order. Raises what made it impossible to go on."""
@@ -131,6 +152,8 @@ class Pipeline:
             await self._work()
         self._cycle_thread.shutdown(wait=False)
         await self._transport.aclose()
+        if self._workers is not None:
+            await self._workers.aclose()
         if self._failure is not None:
             raise self._failure
 
@@ -139,11 +162,19 @@ class Pipeline:
         self._stopping.set()
 
     async def _work(self) -> None:
-        self._intake = Intake(self._broker, self._topics, self, self._loop, partial(self._health.beat, "kafka"))
+        core, broker, topics = self._core, self._broker, self._topics
+        reads = [topics.events, topics.replays]
+        self._intake = Intake(broker, reads, self, self._loop, partial(self._health.beat, "kafka"))
+        self._take_over = TakeOver(
+            core, broker, topics.states, self._intake.begin, clock=self._clock, health=self._health
+        )
+        self._scanner = Scanner(broker, core, self._soon, self._loop)
+        retention = Retention(broker, core, self._timing.retry_span)
         self._last_durable = self._clock.monotonic()
+        self._scanner.start()
         self._intake.start()
         self._health.clear("start")
-        works = [self._cycles(), self._watch(), *([self._fetcher.run()] if self._fetcher else [])]
+        works = [self._cycles(), self._watch(), retention.run(), *([self._fetcher.run()] if self._fetcher else [])]
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -151,6 +182,8 @@ class Pipeline:
         await self._end()
         for task in tasks:
             task.cancel()
+        self._take_over.close()
+        self._scanner.close()
 
     # -- turns: let in, begin, pause
 
@@ -168,13 +201,24 @@ class Pipeline:
             self._fetcher.wake()
         started = 0
         for delivery, request in islice(core.attempts(), STARTS):
-            self._transport.start(request, partial(self._answered, delivery))
+            if request is None:
+                self._send_blocking(delivery)
+            else:
+                self._transport.start(request, partial(self._answered, delivery))
             started += 1
+        for order in core.reads():
+            self._scanner.read(order)
         self._intake.steer(*core.pauses())
         self._set_timer()
         self._progress.set()
         if more or started == STARTS:
             self._soon()
+
+    def _send_blocking(self, delivery: Delivery) -> None:
+        assert self._workers is not None
+        assert delivery.event is not None
+        service = delivery.flow.channel.subscription.service
+        self._workers.start(service, delivery.event.payload, delivery.id, partial(self._answered, delivery))
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         if not self._leaving:
@@ -202,21 +246,36 @@ class Pipeline:
         self._metrics.rebalances.add("assigned")
         self._health.clear("kafka")
         self._core.assigned(partitions)
+        self._spread()
+        self._take_over.start(partitions, self._taken_over)
+
+    def _taken_over(self, task: asyncio.Task[None]) -> None:
+        self._task_ended(task)
+        self._soon()
+
+    def _spread(self) -> None:
+        """Take as much of declared rates as this replica has of the partitions."""
+        ours = sum(tp.topic == self._topics.events for tp in self._core.partitions)
+        self._core.spread(ours / max(1, ours, self._partitions_there))
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Give partitions up in order: what is in flight gets some seconds, then one last cycle."""
         self._log.info("partitions revoked", partitions=[str(tp) for tp in partitions])
         self._metrics.rebalances.add("revoked")
+        self._take_over.leave(partitions)
         if not self._leaving:
             self._core.drain(partitions)
             await self._finish(partitions, self._timing.revoke_timeout)
         self._core.release(partitions)
+        self._spread()
 
     def lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget partitions that are others' already."""
         self._log.warning("partitions lost", partitions=[str(tp) for tp in partitions])
         self._metrics.rebalances.add("lost")
+        self._take_over.leave(partitions)
         self._core.release(partitions)
+        self._spread()
 
     def trouble(self, sentence: str) -> None:
         """Note what the client itself tries to mend."""
@@ -245,19 +304,15 @@ class Pipeline:
         self._log.info("stopped")
 
     async def _finish(self, partitions: Sequence[TopicPartition] | None, timeout: float) -> None:
-        """Wait until draining partitions are finished, but only `timeout` seconds, and write the last cycle."""
+        """Give what is in flight in draining partitions `timeout` seconds; what is not finished then becomes owed."""
         deadline = self._clock.monotonic() + timeout
-        self._soon()
-        while not self._core.drained(partitions):
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                break
-            if self._core.has_letters and not await self._cycle():
-                await asyncio.sleep(min(left, WATCH))
-            elif not self._core.drained(partitions):
-                await self._wait_for_progress(left)
-        while not await self._cycle() and self._clock.monotonic() < deadline + LAST_CYCLE:
-            await asyncio.sleep(WATCH)
+        while not self._core.drained(partitions) and (left := deadline - self._clock.monotonic()) > 0:
+            await self._wait_for_progress(left)
+        self._core.rewind(partitions)
+        deadline = max(deadline, self._clock.monotonic()) + LAST_CYCLE
+        while not self._core.settled(partitions) and self._clock.monotonic() < deadline:
+            if not await self._cycle():
+                await asyncio.sleep(WATCH)
 
     async def _wait_for_progress(self, timeout: float) -> None:
         self._progress.clear()
@@ -296,7 +351,7 @@ class Pipeline:
         try:
             await self._loop.run_in_executor(self._cycle_thread, self._transact, cycle, membership)
         except RecordTooLarge as error:
-            self._log.warning("a dead letter is cut to fit", error=str(error))
+            self._log.warning("a record is made to fit", error=str(error))
             self._core.shrink(error.keys, FITS)
         except CycleAborted as error:
             self._metrics.cycles.add("aborted")
@@ -320,6 +375,10 @@ class Pipeline:
             now = self._clock.monotonic()
             self._health.beat("loop")
             self._hold(now - self._last_durable)
+            self._core.tick()
+            for level, event, fields in self._core.notices():
+                getattr(self._log, level)(event, **fields)
+            self._soon()
             if self._health.has("kafka") and now - looked > AGAIN:
                 looked = now
                 await self._look_again()
@@ -330,8 +389,6 @@ class Pipeline:
         if held:
             reason = f"nothing became durable for {seconds:.0f} s, so no attempt starts: {self._trouble}"
             self._health.set("cycle", reason)
-        if self._core.held and not held:
-            self._soon()
         self._core.held = held
 
     async def _look_again(self) -> None:
@@ -364,7 +421,8 @@ class Pipeline:
             there = await self._ask(self._broker.partitions, AGAIN)
         except BrokerUnreachable as error:
             return str(error)
-        missing = sorted(self._needed - set(there))
+        self._partitions_there = there.get(self._topics.events, 0)
+        missing = sorted(set(self._topics) - set(there))
         if not missing:
             return ""
         return f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing"

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
-from tenacity import RetryCallState, Retrying, stop_after_attempt, stop_before_delay, wait_exponential, wait_random
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_chain,
+    wait_exponential,
+    wait_fixed,
+    wait_random,
+)
 
 if TYPE_CHECKING:
     from tenacity.stop import stop_base
@@ -13,6 +24,8 @@ if TYPE_CHECKING:
 # The first pause; each further one doubles. Jitter is only added: no retry comes sooner than the pause says.
 FIRST_PAUSE = 0.5
 JITTER = 0.25
+RETRY_DELAYS = (30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)  # 27 hours in all (DESIGN 2.4)
+GRAIN = 5.0  # seconds to which due times are rounded (DESIGN 2.4)
 
 
 class QuickRetries:
@@ -49,3 +62,22 @@ class Doubling:
         state = RetryCallState(self._policy, None, (), {})
         state.attempt_number = failures
         return self._wait(state)
+
+
+class Delays:
+    """The growing delays after which something owed is tried again, until there is none left."""
+
+    def __init__(self, delays: Sequence[float]) -> None:
+        """Wait `delays` (seconds), one after the other."""
+        self._wait: wait_base = wait_chain(*(wait_fixed(delay) for delay in delays))
+        self._stop: stop_base = stop_after_attempt(len(delays) + 1)
+        self._policy = Retrying()
+
+    def due(self, used: int, now: float) -> float | None:
+        """Return when the next attempt is due, `used` delays having been waited for; None if all were.
+
+        It is rounded up to `GRAIN` seconds, so that what is due together is read from the log in one go.
+        """
+        state = RetryCallState(self._policy, None, (), {})
+        state.attempt_number = used + 1
+        return None if self._stop(state) else ceil((now + self._wait(state)) / GRAIN) * GRAIN

@@ -38,7 +38,8 @@ class Subscription:
     """A product's enabled service with its options; `product` None stands for all products.
 
     `events` None leaves it to the service which events it wants; `ordered` is whether events with the same record key
-    arrive in order. The service records what it would send and sends nothing itself.
+    arrive in order. The service records what it would send and sends nothing itself; of one that is `blocking` this
+    instance only shows that its options fit, and its attempts run on instances of their own.
     """
 
     id: str
@@ -179,8 +180,6 @@ class _Entry:
         service = self._services.get(value)
         if service is None:
             raise ValueError(_unknown_service(value, self._services))
-        if service.blocking:
-            raise ValueError(f"{value} is blocking: it waits for answers in between, which cannot be run yet")
         return service
 
     def _made(self, service: type[ServiceBase]) -> Iterator[tuple[str, ServiceBase]]:

@@ -25,6 +25,7 @@ def topic_specs(topic: str, partitions: int, replication: int) -> list[TopicSpec
     compacted = durable | {
         "cleanup.policy": "compact",
         "segment.bytes": str(STATE_SEGMENT),
+        "max.message.bytes": str(LARGEST_RECORD),
         "min.cleanable.dirty.ratio": "0.1",
     }
     kept = {"retention.ms": str(DEAD_LETTER_RETENTION_MS), "max.message.bytes": str(LARGEST_RECORD)} | durable

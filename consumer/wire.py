@@ -1,4 +1,4 @@
-"""What goes over the wire and what comes back: plain values between the core and the transport."""
+"""What goes over the wire and what comes back: plain values between the core and the transport, or the workers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class Request(NamedTuple):
 
 
 class AnswerKind(Enum):
-    """How an attempt ended, as far as the transport can tell."""
+    """How an attempt ended, as far as the transport, or the thread that a blocking service ran on, can tell."""
 
     ANSWERED = "answered"  # there is a status
     TRANSIENT = "transient"  # no status, but another try may get one: time-outs, connection, DNS and TLS errors
-    REFUSED = "refused"  # nothing was sent and nothing ever will be: a forbidden address, an impossible URL
+    REFUSED = "refused"  # never to be delivered: a forbidden address, an impossible URL, a mail server's 5xx
+    BROKEN = "broken"  # a blocking service raised: a defect of it, whatever the other side does
 
 
 class Answer(NamedTuple):

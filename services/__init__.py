@@ -10,7 +10,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias, cast
+from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import requests
 from pydantic import Field
@@ -20,7 +20,7 @@ from services._described import Option, described
 from services._errors import OptionsError, ServiceError
 from services._events import EVERYTHING, is_glob, listen_to, matches
 from services._options import Secret, SecretUrl, SecretUrls, ServiceOptions, read_options, reveal, secrets_pattern
-from services._session import PingSession, RecordingSession
+from services._session import PingSession, RecordingSession, Session
 from services._signature import StandardWebhook
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "OptionsError",
     "Payload",
     "PingSession",
+    "RateLimit",
     "RecordingSession",
     "Secret",
     "SecretUrl",
@@ -36,6 +37,7 @@ __all__ = [
     "ServiceBase",
     "ServiceError",
     "ServiceOptions",
+    "Session",
     "StandardWebhook",
     "described",
     "get_available_services",
@@ -48,6 +50,13 @@ __all__ = [
 
 Payload: TypeAlias = dict[str, Any]
 """What happened: `model`, `action`, `product` and `attributes` (design 2.1)."""
+
+
+class RateLimit(NamedTuple):
+    """A rate that a third party allows: `burst` at once, and `per_second` from then on."""
+
+    per_second: float
+    burst: int = 1
 
 
 class ServiceBase:
@@ -63,16 +72,21 @@ class ServiceBase:
     """Markdown, without the docstring's indentation."""
     events: ClassVar[tuple[str, ...]] = EVERYTHING
     """The globs of `listen_to`."""
+    rate: ClassVar[RateLimit | None] = None
+    """How many pings the third party takes, where it says so; all replicas together keep to it."""
     blocking: ClassVar[bool] = False
-    """Whether `send` needs answers in between or speaks something else than HTTP."""
+    """Whether `send` needs answers in between or speaks something else than HTTP.
+
+    In the consumer it then runs on a thread of its own, with a real session, on an instance made for the one attempt.
+    """
 
     class Options(ServiceOptions):
         """No options at all, unless a service says otherwise."""
 
     options: Any
-    session: requests.Session
+    session: Session
 
-    def __init__(self, options: Mapping[str, Any] | ServiceOptions, session: requests.Session | None = None) -> None:
+    def __init__(self, options: Mapping[str, Any] | ServiceOptions, session: Session | None = None) -> None:
         """Take options that fit `Options`; without a session, pings are really sent. Raises OptionsError."""
         self.options = self.read_options(options)
         self.session = PingSession() if session is None else session
@@ -105,7 +119,10 @@ class ServiceBase:
         return secrets_pattern(self.options)
 
     def requests_for(self, payload: Payload) -> list[requests.Request]:
-        """Return what `send` would send, without sending it: this is what a service's tests look at."""
+        """Return what `send` would send, without sending it: this is what a service's tests look at.
+
+        One that is `blocking` and reads answers raises ServiceError here: its tests run it against a local server.
+        """
         return record(type(self)(self.options, RecordingSession()), payload)
 
 

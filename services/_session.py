@@ -1,4 +1,4 @@
-"""The two sessions behind `self.session`: one sends at once, one records what `send` wants sent."""
+"""The sessions behind `self.session`: one sends at once, one records what `send` wants sent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from requests.structures import CaseInsensitiveDict
 
 from services._errors import ServiceError
 from services._options import reveal
+from services._signature import StandardWebhook
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for a connection, as in the consumer (design 2.4)."""
@@ -21,23 +22,46 @@ READ_TIMEOUT = 15.0
 """Seconds without a byte of the answer, as the consumer gives a whole attempt (design 2.4)."""
 
 
-class PingSession(requests.Session):
+class Session(requests.Session):
+    """What `self.session` is: a `requests` session that knows which delivery it is for."""
+
+    delivery_id: str = ""
+    """The same for each attempt at one delivery; empty where a service is on its own, and while it is only recorded.
+
+    The engine sends it as `webhook-id` by itself: it is here for what is no HTTP request, such as a mail's Message-ID.
+    """
+
+
+class PingSession(Session):
     """A real session for a service on its own: it sends, and an answer other than 2xx raises HTTPError.
 
-    It does what the consumer's transport does where a service could tell: redirects are not followed, and
-    time-outs have defaults. No exception shows more of the address than its host: the rest is often a secret.
+    It does what the consumer's transport does where a service could tell: redirects are not followed, time-outs have
+    defaults, and where there is a delivery id each request names it. No exception shows more of the address than its
+    host: the rest is often a secret.
     """
+
+    timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+    """To connect, and without a byte of the answer, for requests that name none; nothing bounds their sum."""
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Return the request made ready; a SecretUrl is taken as it is."""
         request.url = reveal(request.url)
         with _only_the_host(request.url):
-            return super().prepare_request(request)
+            prepared = super().prepare_request(request)
+        auth = request.auth or self.auth
+        if self.delivery_id and isinstance(auth, StandardWebhook):
+            _sign(prepared, auth, self.delivery_id)
+        return prepared
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: nobody follows a redirect, so its body and its address are not read either."""
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send and return a 2xx answer; raises requests.RequestException for anything else."""
+        if self.delivery_id and "webhook-signature" not in request.headers:  # a signature covers the id
+            request.headers["webhook-id"] = self.delivery_id
         if kwargs.get("timeout") is None:
-            kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+            kwargs["timeout"] = self.timeout
         kwargs["allow_redirects"] = False
         with _only_the_host(request.url):
             response = super().send(request, **kwargs)
@@ -45,6 +69,13 @@ class PingSession(requests.Session):
             text = f"{_host(request.url)} answered {response.status_code} {response.reason}"
             raise requests.HTTPError(text, request=request, response=response)
         return response
+
+
+def _sign(prepared: requests.PreparedRequest, auth: StandardWebhook, message_id: str) -> None:
+    """Sign anew what `auth` has signed under an id of its own."""
+    body = prepared.body or b""
+    encoded = body.encode() if isinstance(body, str) else bytes(body)
+    prepared.headers.update(auth.headers(message_id, int(prepared.headers["webhook-timestamp"]), encoded))
 
 
 @contextmanager
@@ -89,7 +120,7 @@ class Recorded(requests.Response):
 _RECORDED = Recorded()
 
 
-class RecordingSession(requests.Session):
+class RecordingSession(Session):
     """A session that keeps each request in `recorded` and never connects: it has no adapters to do it with.
 
     Headers, parameters, authentication and cookies that a service sets on the session go into each request.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services import Field, Payload, SecretUrl, ServiceBase, ServiceOptions, listen_to
+from services import Field, Payload, RateLimit, SecretUrl, ServiceBase, ServiceOptions, listen_to
 from services._messages import Message, Reference, message
 from services._mrkdwn import entities, escape, link
 
@@ -38,6 +38,9 @@ class Service(ServiceBase):
 
         url: SecretUrl = Field(description="The incoming webhook's address.")
         channel: str | None = Field(None, description="Another channel, such as #dev: for legacy webhooks only.")
+
+    # "1 per second, short bursts >1 allowed": https://docs.slack.dev/apis/web-api/rate-limits
+    rate = RateLimit(per_second=1, burst=4)
 
     @listen_to("*.created")
     def send(self, payload: Payload) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from time import monotonic
 from typing import Any, Protocol
 from uuid import uuid4
+
+import confluent_kafka as ck
+from confluent_kafka.admin import AdminClient
 
 from consumer.broker import Broker, GroupConsumer, Membership, Rebalance, TopicSpec
 from consumer.broker.kafka import EmbeddedKafka, Kafka
@@ -28,6 +32,7 @@ class Bench:
     murmur2: bool = True  # chooses partitions as Java's producer does
     chosen_partitions: bool = True  # makes topics with as many partitions as asked, and with settings
     impatient: Callable[[str], Broker] | None = None  # throws members out that have not polled for two seconds
+    expire: Callable[[TopicPartition, int], None] | None = None  # drops a partition's records below an offset
     group: str = field(default_factory=lambda: f"group-{uuid4()}")
 
     @property
@@ -46,7 +51,8 @@ class Bench:
 
 
 def memory_bench() -> Bench:
-    return Bench("memory", MemoryBroker().of_group, murmur2=False)
+    broker = MemoryBroker()
+    return Bench("memory", broker.of_group, murmur2=False, expire=broker.expire)
 
 
 def embedded_bench() -> Bench:
@@ -57,10 +63,18 @@ def kafka_bench(bootstrap: str, protocol: str) -> Bench:
     return Bench(
         f"kafka-{protocol}",
         lambda group: Kafka(bootstrap, group, protocol=protocol),
+        expire=lambda tp, below: delete_records(bootstrap, tp, below),
         impatient=None
         if protocol == "classic"  # whose brokers allow no session of less than 6 s, and librdkafka no shorter interval
         else lambda group: Kafka(bootstrap, group, protocol=protocol, properties={"max.poll.interval.ms": 2000}),
     )
+
+
+def delete_records(bootstrap: str, tp: TopicPartition, below: int) -> None:
+    """Have Kafka drop a partition's records below an offset, as retention does in its own time."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.delete_records([ck.TopicPartition(tp.topic, tp.partition, below)]).values():
+        future.result()
 
 
 class Joinable(Protocol):
@@ -68,11 +82,19 @@ class Joinable(Protocol):
 
     def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> GroupConsumer: ...
 
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]: ...
+
 
 class Member:
-    """A group member and its `Rebalance`; the test polls it."""
+    """A group member and its `Rebalance`; the test polls it.
 
-    def __init__(self, broker: Joinable, topics: Sequence[str]) -> None:
+    It begins where the group has committed, unless it is told not to: then the test calls `begin`.
+    """
+
+    def __init__(self, broker: Joinable, topics: Sequence[str], *, begins: bool = True) -> None:
+        self._broker = broker
+        self._begins = begins
+        self._gained: set[TopicPartition] = set()
         self.records: list[Record] = []
         self.owned: set[TopicPartition] = set()
         self.events: list[str] = []
@@ -83,6 +105,10 @@ class Member:
     def poll(self, timeout: float = 0.05, most: int = 500) -> list[Record]:
         records = self.consumer.poll(timeout, most)
         self.records += records
+        if self._gained and self._begins:
+            committed = self._broker.committed(sorted(self._gained), PATIENCE)
+            self.consumer.begin({tp: offset or 0 for tp, offset in committed.items()})
+            self._gained.clear()
         return records
 
     @property
@@ -93,20 +119,42 @@ class Member:
         self.events.append("assigned")
         assert not self.owned & set(partitions)
         self.owned |= set(partitions)
+        self._gained |= set(partitions)
 
     def on_revoked(self, partitions: Sequence[TopicPartition], membership: Membership) -> None:
         self.events.append("revoked")
         assert set(partitions) <= self.owned
         if self.when_revoked is not None:
             self.when_revoked(partitions, membership)
-        self.owned -= set(partitions)
+        self._forget(partitions)
 
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         self.events.append("lost")
-        self.owned -= set(partitions)
+        self._forget(partitions)
 
     def on_trouble(self, sentence: str) -> None:
         self.troubles.append(sentence)
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        self.owned -= set(partitions)
+        self._gained -= set(partitions)
+
+
+@contextmanager
+def joined(broker: Broker, *topics: str) -> Iterator[Member]:
+    member = Member(broker, topics)
+    try:
+        yield member
+    finally:
+        member.consumer.close()
+
+
+def own_all(member: Member, partitions: int = 4) -> None:
+    until(lambda: len(member.owned) == partitions, member)
+
+
+def values(records: Sequence[Record]) -> list[bytes | None]:
+    return [record.value for record in records]
 
 
 def until(condition: Callable[[], object], *members: Member) -> None:

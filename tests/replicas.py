@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from harness import CODEC, OK, TOPIC, subscription
@@ -17,12 +17,15 @@ from consumer.event import Outgoing, TopicPartition
 from consumer.fetcher import SchemaSource
 from consumer.health import Health
 from consumer.metrics import Metrics
-from consumer.pipeline import Pipeline, Timing
+from consumer.pipeline import Pipeline, Timing, Topics
 from consumer.router import Router
+from consumer.state import Owed, latest_states
+from consumer.subscriptions import Subscription
 from consumer.wire import Answer, AnswerKind, Request
+from consumer.workers import Workers
 
 FAST = Timing(cycle_interval=0.02, cycle_stall=0.3, revoke_timeout=2.0, drain_timeout=5.0)
-REPLAYS, LETTERS = f"{TOPIC}.replay", f"{TOPIC}.dlq"
+REPLAYS, LETTERS, STATES = f"{TOPIC}.replay", f"{TOPIC}.dlq", f"{TOPIC}.state"
 PATIENCE = 20.0  # seconds
 
 
@@ -67,17 +70,22 @@ class Replica:
         destination: Destination,
         timing: Timing = FAST,
         schemas: SchemaSource | None = None,
+        *,
+        subscriptions: Sequence[Subscription] = (),
+        settings: CoreSettings | None = None,
+        workers: Workers | None = None,
     ) -> None:
         clock = SystemClock()
         self.health, self.metrics = Health(clock.monotonic), Metrics()
         codec = Codec(registry=True) if schemas else CODEC
-        core = Core(CoreSettings(), codec, Router([subscription("a")]), clock, self.metrics)
+        router = Router(subscriptions or [subscription("a")])
+        core = Core(settings or CoreSettings(), codec, router, clock, self.metrics)
         self.pipeline = Pipeline(
             core,
             broker,
             destination,  # type: ignore[arg-type]  # what the pipeline uses of a transport
-            [TOPIC, REPLAYS],
-            needed=[LETTERS],
+            Topics(TOPIC, REPLAYS, LETTERS, STATES),
+            workers=workers,
             schemas=schemas,
             timing=timing,
             clock=clock,
@@ -105,10 +113,24 @@ async def eventually(true: Callable[[], object], otherwise: str) -> None:
     assert true(), otherwise
 
 
-def cluster(partitions: int = 1, **config: str) -> MemoryBroker:
-    broker = MemoryBroker()
+def cluster(
+    partitions: int = 1,
+    *,
+    kind: type[MemoryBroker] = MemoryBroker,
+    states: Mapping[str, str] | None = None,
+    **config: str,
+) -> MemoryBroker:
+    """Make a cluster with all topics; `config` are settings of the dead letters' topic, `states` of the states'."""
+    broker = kind()
     settings = {name.replace("_", "."): setting for name, setting in config.items()}
-    broker.create([TopicSpec(TOPIC, partitions), TopicSpec(REPLAYS, 1), TopicSpec(LETTERS, 1, settings)])
+    broker.create(
+        [
+            TopicSpec(TOPIC, partitions),
+            TopicSpec(REPLAYS, 1),
+            TopicSpec(LETTERS, 1, settings),
+            TopicSpec(STATES, partitions, states or {}),
+        ]
+    )
     return broker
 
 
@@ -118,6 +140,13 @@ def produce(broker: MemoryBroker, *values: bytes | None, partition: int = 0) -> 
 
 def committed(broker: MemoryBroker, partition: int = 0) -> int:
     return broker.committed().get(TopicPartition(TOPIC, partition), 0)
+
+
+def owed(broker: MemoryBroker) -> list[Owed]:
+    """Return what the state topic says is owed one by one."""
+    states, problems = latest_states(broker.read(STATES))
+    assert problems == []
+    return sorted(entry for state in states.values() for entry in state.owed)
 
 
 def scenario(play: Callable[[], object]) -> None:

@@ -1,257 +1,311 @@
-"""A small world around the production core: a log, a group, destinations, and all that can go wrong between them.
+#!/usr/bin/env python3
+"""The production core in random schedules: all that can happen, in any order, under a clock that only moves tell.
 
-Nothing here sleeps and nothing is random: whoever drives it says what happens next. Replicas are the production core;
-the world keeps what outlives them (records, committed offsets, dead letters, what receivers got) and fences, as Kafka
-does, the transactions of those who have lost a partition.
+    python tests/simulation.py [SCHEDULES] [FIRST_SEED] [--shrink]
+
+A schedule is a list of moves, each the name of a method of `Schedule` and small numbers. Here a seed makes the list; in
+`test_simulation.py` hypothesis does, which makes one that fails as short as can be.
 """
 
 from __future__ import annotations
 
+import random
+import re
+import sys
+import time
+import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from clock import FakeClock
-from harness import OK, TOPIC, Log, answered, refer, subscription, value
+from simulated.log import PARTITIONS
+from simulated.receivers import ALL, ALWAYS, REFUSED, Mode
+from simulated.replica import Fate, Replica
+from simulated.world import World, item_of
 
-from consumer.codec import Codec
-from consumer.core import Attempt, Core, CoreSettings
-from consumer.cycle import Cycle
-from consumer.deadletter import Stage, read_dead_letter
-from consumer.delivery import delivery_id
-from consumer.dispatcher import Bounds
-from consumer.event import Record, TopicPartition
-from consumer.metrics import Metrics
-from consumer.router import Router
-from consumer.wire import Answer, AnswerKind
+from consumer.event import TopicPartition
 
-PARTITIONS = tuple(TopicPartition(TOPIC, number) for number in range(2))
-SUBSCRIPTIONS = (subscription("a"), subscription("b"), subscription("loose", ordered=False))
-BOUNDS = Bounds(in_flight=6, in_flight_per_subscription=4, in_hand=8, in_hand_per_partition=5)
-CYCLE = 1000  # bytes: two dead letters or three
-PATIENCE = 200  # turns after which something has to have come to its end
-SCHEMA_ID = 7  # the only schema that the world's registry may come to have
+Move: TypeAlias = tuple[str, tuple[int, ...]]
+KEYS = (b"x", b"x", b"y", b"z", None)
+KINDS = (*["created"] * 10, *["updated"] * 3, "double", "silent", "broken", "referring", "cut", "poison")
+FAILURES = (1, 2, 3, REFUSED, ALWAYS)
+PAUSES = (0.3, 1.0, 1.0, 3.0, 6.0, 20.0)
+FATES = (Fate.DURABLE, Fate.DURABLE, Fate.DURABLE, Fate.ABORTED, Fate.IN_DOUBT)
+MODES = (Mode.UP, Mode.UP, Mode.UP, Mode.DOWN, Mode.DOWN, Mode.REFUSING, Mode.HANGING, Mode.THROTTLING)
+WAITS = ("2", "30", None)
+SETS = (("a",), ("a", "b"), ("a", "loose"), ("a", "shifting"), ("a", "paced"), ("a", "threaded"), tuple(ALL))
 
 
-class Answers(Enum):
-    """How an attempt may end; only the first brings it to its receiver."""
+class Kind(NamedTuple):
+    """A kind of move: how often it comes, how often where crashes are many, and how many values its numbers have."""
 
-    DELIVERED = OK
-    FAILED = answered(500)
-    REFUSED = answered(400)
-    THROTTLED = answered(429, retry_after="3")
-    RESET = Answer(AnswerKind.TRANSIENT, error="connection reset")
+    weight: int
+    brittle: int
+    numbers: tuple[int, ...]
 
 
-class Fate(Enum):
-    """What becomes of a transaction. In doubt: it is durable, and its writer is told that it is not."""
-
-    DURABLE = "durable"
-    ABORTED = "aborted"
-    IN_DOUBT = "in doubt"
-
-
-class Got(NamedTuple):
-    """A delivery as its receiver saw it."""
-
-    subscription: str
-    place: tuple[TopicPartition, int]
-
-
-@dataclass
-class World:
-    """What survives crashes, and who owns what."""
-
-    clock: FakeClock = field(default_factory=FakeClock)
-    log: Log = field(default_factory=Log)
-    received: list[Got] = field(default_factory=list)
-    unreadable: set[tuple[TopicPartition, int]] = field(default_factory=set)
-    owners: dict[TopicPartition, Replica] = field(default_factory=dict)
-
-    def write(self, partition: int, key: bytes | None, content: str) -> None:
-        """Append a record: an `event`, `poison`, or one whose schema the registry may have."""
-        data = {"event": value(), "poison": b"poison", "referring": refer(SCHEMA_ID)}[content]
-        record = self.log.append(data, key=key, partition=partition)
-        if content == "poison":
-            self.unreadable.add(where(record))
-
-    def start(self, *partitions: TopicPartition) -> Replica:
-        """Give partitions to a new replica; their former owners are not told, and become zombies there."""
-        replica = Replica(self)
-        replica.assign(partitions)
-        return replica
-
-    def commit(self, cycle: Cycle) -> None:
-        """Make a transaction durable, and check that nothing unfinished lies below what it commits."""
-        self.log.commit(cycle)
-        for tp, offset in cycle.offsets.items():
-            assert offset <= len(self.log.records.get(tp, [])), f"{tp}: committed {offset}, which nobody has written"
-            for record in self.log.records[tp][:offset]:
-                assert not self.missing(record), f"{tp}: committed {offset} past {self.missing(record)}"
-
-    def missing(self, record: Record) -> list[str]:
-        """Return who has neither got an event nor has a dead letter of it; of what nobody can read, `decode`."""
-        if delivery_id(record, "").encode() in self.log.dead:
-            return []
-        if where(record) in self.unreadable:
-            return ["decode"]
-        got = {one.subscription for one in self.received if one.place == where(record)}
-        return [s.id for s in SUBSCRIPTIONS if s.id not in got and not self.is_dead(record, s.id)]
-
-    def is_dead(self, record: Record, subscription: str) -> bool:
-        return delivery_id(record, subscription).encode() in self.log.dead
-
-    def check_order(self) -> None:
-        """Check that a lane's first deliveries came in log order, dead letters left out."""
-        seen: dict[tuple[str, TopicPartition, bytes], int] = {}
-        for got in dict.fromkeys(self.received):
-            tp, offset = got.place
-            record = self.log.records[tp][offset]
-            if got.subscription == "loose" or record.key is None or self.is_dead(record, got.subscription):
-                continue
-            lane = got.subscription, tp, record.key
-            assert seen.get(lane, -1) < offset, f"{got} came after offset {seen[lane]} of its lane"
-            seen[lane] = offset
-
-    def check_dead_letters(self) -> None:
-        """Check that what is dead failed: nothing whose schema was only not there yet is poison."""
-        for letter in self.log.dead.values():
-            entry = read_dead_letter(Record(letter.topic, 0, 0, letter.key, letter.value, 0, letter.headers))
-            if entry.stage is Stage.DECODE:
-                assert where(entry.origin) in self.unreadable, f"{entry.origin} could have been read"
+REPLICA, SOME = 6, 12
+MOVES = {
+    "write": Kind(14, 0, (2, len(KEYS), len(KINDS), len(ALL), 4 * len(FAILURES))),
+    "skip": Kind(1, 0, (len(PARTITIONS), 3)),
+    "fetch": Kind(10, 0, (REPLICA, 5)),
+    "turn": Kind(20, 0, (REPLICA, 6)),
+    "answer": Kind(40, 0, (REPLICA, SOME, 12, len(WAITS))),
+    "read": Kind(16, 0, (REPLICA, 2, 8, 8)),
+    "wait": Kind(10, 0, (len(PAUSES),)),
+    "begin_cycle": Kind(3, 0, (REPLICA,)),
+    "send_cycle": Kind(2, 0, (REPLICA,)),
+    "end_cycle": Kind(4, 0, (REPLICA, len(FATES))),
+    "whole_cycle": Kind(6, 0, (REPLICA, len(FATES))),
+    "destination": Kind(4, 0, (len(ALL), len(MODES))),
+    "replay": Kind(2, 0, (SOME,)),
+    "schema": Kind(3, 0, (REPLICA, 6)),
+    "reconfigure": Kind(1, 0, (3,)),
+    "begin": Kind(6, 0, (len(PARTITIONS), len(FATES))),
+    "revoke": Kind(1, 3, (len(PARTITIONS),)),
+    "rewind": Kind(2, 3, (len(PARTITIONS),)),
+    "leave": Kind(3, 3, (len(PARTITIONS), len(FATES), 4, REPLICA)),
+    "lose": Kind(0, 2, (len(PARTITIONS), REPLICA)),
+    "crash": Kind(0, 3, (REPLICA, 64, 2, 2, REPLICA)),
+    "zombie_ends": Kind(1, 1, (2,)),
+}
 
 
-class Replica:
-    """The production core with attempts in flight, a place in each partition, and perhaps a cycle being written."""
+class Schedule:
+    """The moves, on one world."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        codec = Codec(registry=True)
-        settings = CoreSettings(bounds=BOUNDS, cycle_bytes=CYCLE)
-        self.core = Core(settings, codec, Router(SUBSCRIPTIONS), world.clock, Metrics())
-        self.in_flight: list[Attempt] = []
-        self.read: dict[TopicPartition, int] = {}
-        self.paused: set[TopicPartition] = set()
-        self.delivered: dict[TopicPartition, int] = {}  # the highest offset, as far as it knows
-        self.writing: tuple[Cycle, frozenset[TopicPartition]] | None = None  # with what it owned then
+    def __init__(self, subscriptions: tuple[str, ...]) -> None:
+        self.world = World(subscriptions)
+        first = self.world.start()
+        for tp in PARTITIONS:
+            self.world.give(tp, first)
+            first.begin(tp)
 
-    @property
-    def owned(self) -> frozenset[TopicPartition]:
-        """What the group says it owns; the core of a zombie believes in more."""
-        return frozenset(tp for tp, owner in self.world.owners.items() if owner is self)
+    def play(self, moves: Iterable[Move]) -> None:
+        """Make moves, and check after each that the bounds are kept."""
+        for name, numbers in moves:
+            getattr(self, name)(*numbers)
+            for replica in self.world.everyone:
+                replica.check()
 
-    def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Take partitions over where their committed offsets are."""
-        partitions = list(partitions)
-        self.core.assigned(partitions)
-        for tp in partitions:
-            self.world.owners[tp] = self
-            self.read[tp] = self.world.log.committed.get(tp, 0)
-            self.paused.discard(tp)
-            self.delivered.pop(tp, None)
+    def anyone(self, index: int) -> Replica:
+        everyone = self.world.everyone
+        return everyone[index % len(everyone)]
 
-    def fetch(self, most: int) -> None:
-        """Hand over the next records of what is not paused; a zombie goes on with what it had fetched."""
-        for tp in self.core.partitions:
-            if tp in self.paused:
-                continue
-            begin = self.read[tp]
-            records = self.world.log.records.get(tp, [])[begin : begin + most]
-            self.core.received(records)
-            self.read[tp] = begin + len(records)
+    # -- the world outside
 
-    def turn(self) -> None:
-        """Let in and begin what may be begun, and heed the pauses."""
-        self.core.admit()
-        for attempt in self.core.attempts():
-            lane = attempt.delivery.flow, attempt.delivery.event.lane
-            if lane[1] is not None and attempt.delivery.flow.channel.subscription.ordered:
-                flying = [(a.delivery.flow, a.delivery.event.lane) for a in self.in_flight]
-                assert lane not in flying, f"two attempts of one lane at once: {attempt.delivery.event.record}"
-            self.in_flight.append(attempt)
-        pause, resume = self.core.pauses()
-        self.paused = (self.paused | set(pause)) - set(resume)
-        assert self.core.in_flight <= BOUNDS.in_flight
+    def write(self, partition: int, key: int, kind: int, subscription: int, failure: int) -> None:
+        """Append an event; one in four fails for some subscription."""
+        offset = self.world.log.ends[PARTITIONS[partition]]
+        self.world.write(partition, KEYS[key], KINDS[kind])
+        if failure < len(FAILURES):
+            item = item_of(list(ALL)[subscription], partition, offset)
+            if item.subscription in self.world.subscriptions:
+                self.world.receivers.failing[item] = FAILURES[failure]
 
-    def answer(self, index: int, how: Answers, *, learnt: bool = True) -> None:
-        """End an attempt; one that nobody learnt of stays in flight, although its receiver may have got it."""
-        attempt = self.in_flight[index % len(self.in_flight)]
-        place = tp, offset = where(attempt.delivery.event.record)
-        if how is Answers.DELIVERED:
-            self.world.received.append(Got(attempt.delivery.flow.channel.subscription.id, place))
-        if how is Answers.DELIVERED and learnt and not attempt.delivery.flow.partition.gone:
-            self.delivered[tp] = max(self.delivered.get(tp, -1), offset)
-        if learnt:
-            self.in_flight.remove(attempt)
-            self.core.answered(attempt.delivery, how.value)
+    def skip(self, partition: int, offsets: int) -> None:
+        self.world.log.skip(PARTITIONS[partition], offsets)
 
-    def begin_cycle(self) -> None:
-        """Take the group's word of what is owned, then the snapshot: in this order, as the pipeline does."""
-        if self.writing is None:
-            owned = self.owned
-            cycle = self.core.cycle()
-            self.writing = (cycle, owned) if cycle else None
+    def replay(self, index: int) -> None:
+        self.world.replay(index)
 
-    def end_cycle(self, fate: Fate) -> bool:
-        """Let the transaction become what it may; one of a member that has lost a partition since is fenced."""
-        assert self.writing is not None
-        (cycle, owned), self.writing = self.writing, None
-        fenced = owned != self.owned or not set(cycle.offsets) <= owned
-        if fenced or fate is Fate.ABORTED:
-            return False
-        self.world.commit(cycle)
-        if fate is Fate.DURABLE:
-            self.core.durable(cycle)
-        return fate is Fate.DURABLE
+    def destination(self, subscription: int, mode: int) -> None:
+        self.world.receivers.modes[list(ALL)[subscription]] = MODES[mode]
 
-    def cycle(self) -> None:
-        """Write a whole cycle that becomes durable, unless it is fenced."""
-        self.writing = None
-        self.begin_cycle()
-        if self.writing is not None:
-            self.end_cycle(Fate.DURABLE)
+    def wait(self, index: int) -> None:
+        """Let time pass, and everybody notice it."""
+        self.world.clock.advance(PAUSES[index])
+        for replica in self.world.everyone:
+            replica.tick()
 
-    def give_up(self, partitions: Iterable[TopicPartition], *, in_time: bool) -> None:
-        """Have partitions revoked: finish what an orderly end needs, or run out of time, write a cycle, release."""
-        partitions = [tp for tp in partitions if tp in self.owned]
-        self.core.drain(partitions)
-        if in_time:
-            self._drain(partitions)
-        self.cycle()
-        for tp in partitions:
-            again = self.delivered.get(tp, -1) >= self.world.log.committed.get(tp, 0)
-            assert not (in_time and again), f"{tp}: the next owner will deliver {self.delivered[tp]} again"
-        self.core.release(partitions)
-        for tp in partitions:
-            del self.world.owners[tp]
+    def reconfigure(self, shift: int) -> None:
+        self.world.shift = shift
 
-    def _drain(self, partitions: list[TopicPartition]) -> None:
-        for _ in range(PATIENCE):
-            if self.core.drained(partitions):
-                return
-            self.turn()
-            for _ in list(self.in_flight):
-                self.answer(0, Answers.DELIVERED)
-            self.cycle()
-            self.world.clock.advance(5)
-        raise AssertionError(f"{partitions} are never drained")
+    # -- work
 
-    def work_off(self) -> None:
-        """Deliver all that is there in its partitions, to receivers that are well."""
-        for _ in range(PATIENCE):
-            self.fetch(100)
-            self.turn()
-            for _ in list(self.in_flight):
-                self.answer(0, Answers.DELIVERED)
-            self.cycle()
-            self.world.clock.advance(60)
-            ends = {tp: len(self.world.log.records.get(tp, [])) for tp in self.owned}
-            if all(self.world.log.committed.get(tp, 0) == end for tp, end in ends.items()):
-                return
-        raise AssertionError(f"it does not come to rest: {self.world.log.committed} of {ends}")
+    def fetch(self, index: int, most: int) -> None:
+        self.anyone(index).fetch(most + 1)
+
+    def turn(self, index: int, most: int) -> None:
+        self.anyone(index).turn(most + 1)
+
+    def answer(self, index: int, flight: int, lost: int, wait: int) -> None:
+        self.anyone(index).answer(flight, lost=lost == 0, wait=WAITS[wait])
+
+    def read(self, index: int, order: int, most: int, fails: int) -> None:
+        self.anyone(index).read_log(order, most, fails=fails == 0)
+
+    def schema(self, index: int, there: int) -> None:
+        """The registry answers: one in three times that there is no such schema, as long as there is none."""
+        replica = self.anyone(index)
+        self.world.registered = self.world.registered or there > 1
+        self.world.audit.refused = self.world.audit.refused or not self.world.registered
+        replica.learn(there=self.world.registered)
+
+    # -- cycles
+
+    def begin_cycle(self, index: int) -> None:
+        self.anyone(index).begin_cycle()
+
+    def send_cycle(self, index: int) -> None:
+        self.anyone(index).send_cycle()
+
+    def end_cycle(self, index: int, fate: int) -> None:
+        self.anyone(index).end_cycle(FATES[fate])
+
+    def whole_cycle(self, index: int, fate: int) -> None:
+        self.anyone(index).cycle(FATES[fate])
+
+    # -- the group
+
+    def begin(self, partition: int, fate: int) -> None:
+        self.world.begin(PARTITIONS[partition], FATES[fate])
+
+    def revoke(self, partition: int) -> None:
+        """The owner is to give a partition up."""
+        tp = PARTITIONS[partition]
+        self.world.owners[tp].drain(tp)
+
+    def rewind(self, partition: int) -> None:
+        """What is in flight has ended, or its time has."""
+        tp = PARTITIONS[partition]
+        owner = self.world.owners[tp]
+        if tp in owner.rewound:
+            owner.rewind(tp)
+
+    def leave(self, partition: int, fate: int, patience: int, to: int) -> None:
+        """The owner writes its last word, and releases the partition once all is said, or when its patience ends."""
+        tp = PARTITIONS[partition]
+        owner = self.world.owners[tp]
+        if owner.rewound.get(tp):
+            if not owner.core.settled([tp]):
+                owner.cycle(FATES[fate])
+            if owner.core.settled([tp]) or not patience:
+                self.world.take(tp)
+                self.world.give(tp, self.world.member(to))
+
+    def lose(self, partition: int, to: int) -> None:
+        tp = PARTITIONS[partition]
+        self.world.take(tp)
+        self.world.give(tp, self.world.member(to))
+
+    def crash(self, index: int, received: int, sent: int, zombie: int, to: int) -> None:
+        """A member is gone, or becomes a zombie; another one gets what it had."""
+        members = list(self.world.epochs)
+        victim = members[index % len(members)]
+        had = [tp for tp, owner in self.world.owners.items() if owner is victim]
+        self.world.crash(victim, received, sent=bool(sent), zombie=bool(zombie))
+        for tp in had:
+            self.world.give(tp, self.world.member(to))
+
+    def zombie_ends(self, index: int) -> None:
+        if self.world.zombies:
+            self.world.end(self.world.zombies[index % len(self.world.zombies)])
+
+    # -- the end
+
+    def heal(self, *, by_others: bool) -> None:
+        """Let everything be well again: what is left comes to its end, by the present replicas or `by_others`."""
+        world = self.world
+        world.receivers.heal()
+        world.shift, world.registered = 0, True
+        for zombie in list(world.zombies):
+            world.end(zombie)
+        present = list(world.epochs)
+        for replica in present:
+            if by_others or replica.shifting is not ALL["shifting"]:
+                world.crash(replica, 0, sent=False, zombie=False)
+        for tp in PARTITIONS:
+            if tp in world.owners:
+                self._give_up(tp)
+            if tp not in world.owners:
+                world.give(tp, world.member(0))
+            world.begin(tp, Fate.DURABLE)
+        world.work_off()
+        world.check_end()
+
+    def _give_up(self, tp: TopicPartition) -> None:
+        """Finish what was begun: a partition that is being given up goes."""
+        owner = self.world.owners[tp]
+        if tp in owner.rewound:
+            owner.rewind(tp)
+            for _ in range(100):
+                owner.cycle()
+                if owner.core.settled([tp]):
+                    break
+            else:
+                raise AssertionError(f"{tp} is never settled")
+            self.world.take(tp)
 
 
-def where(record: Record) -> tuple[TopicPartition, int]:
-    """Return what tells a record from all others."""
-    return TopicPartition(record.topic, record.partition), record.offset
+class Plan(NamedTuple):
+    """A whole schedule: whom events are for, the moves, and whether new replicas bring it to its end."""
+
+    subscriptions: tuple[str, ...]
+    moves: tuple[Move, ...]
+    by_others: bool
+
+    def play(self) -> World:
+        """Play it to its end; raises AssertionError, or whatever the core raises, where anything does not hold."""
+        random.seed(0)  # of the jitter
+        schedule = Schedule(self.subscriptions)
+        schedule.play(self.moves)
+        schedule.heal(by_others=self.by_others)
+        return schedule.world
+
+
+def plan(seed: int) -> Plan:
+    """Return the schedule of a seed; how often a crash that may happen does differs from one to the other."""
+    rnd = random.Random(seed)
+    subscriptions, count, brittle = rnd.choice(SETS), rnd.choice((60, 200, 500)), rnd.choice((0, 0.3, 1))
+    weights = [kind.weight + brittle * kind.brittle for kind in MOVES.values()]
+    moves = [
+        (name, tuple(rnd.randrange(number) for number in MOVES[name].numbers))
+        for name in rnd.choices(list(MOVES), weights, k=count)
+    ]
+    return Plan(subscriptions, tuple(moves), rnd.random() < 0.3)
+
+
+def shortest(failing: Plan) -> Plan:
+    """Return what is left of a plan that fails when every move is gone without which it fails in the same place."""
+    where, size = failure(failing), len(failing.moves) // 2
+    while size:
+        for begin in range(len(failing.moves) - size, -1, -size):
+            less = failing._replace(moves=failing.moves[:begin] + failing.moves[begin + size :])
+            if failure(less) == where:
+                failing = less
+        size //= 2
+    return failing
+
+
+def failure(played: Plan) -> str:
+    """Return where and with what a plan fails, without numbers; empty if it does not."""
+    try:
+        played.play()
+    except Exception as error:  # noqa: BLE001 - whatever the core raises
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return re.sub(r"[0-9]+", "N", f"{place.name}: {type(error).__name__}: {error}")[:60]
+    return ""
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    began = time.monotonic()
+    crashes = twice = 0
+    for seed in range(first, first + count):
+        try:
+            world = plan(seed).play()
+        except Exception as error:  # noqa: BLE001 - whatever the core raises
+            print(f"seed {seed}: {type(error).__name__}: {error}")
+            if "--shrink" in sys.argv:
+                print(shortest(plan(seed)))
+            sys.exit(1)
+        crashes += world.crashes
+        twice += sum(times - 1 for times in world.audit.received.values())
+    speed = 60 * count / (time.monotonic() - began)
+    print(f"{count} schedules, {speed:.0f} a minute, {crashes} crashes, {twice} delivered twice:", end=" ")
+    print("nothing lost, nothing out of order")
+
+
+if __name__ == "__main__":
+    main()

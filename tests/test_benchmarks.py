@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
+from benchmarks.arrivals import Arrival, most_within, reckon, sent_again, unaccounted
+from benchmarks.destinations import Conduct, Destinations
 from benchmarks.events import KEYS, Events
 from benchmarks.load import CONNECTIONS, limit
 from benchmarks.measure import wrong
-from benchmarks.receiver import Receipts, Receiver
+from benchmarks.receiver import DIGITS, MARK, Receipts, Receiver
 from consumer.broker.kafka import Kafka
+from consumer.event import TopicPartition
+from consumer.state import Owed, State
 
 ROOT = Path(__file__).parent.parent
 
@@ -75,3 +80,95 @@ def test_the_whole_of_it_on_kafka(kafka_bootstrap: str) -> None:
         assert run["p50_ms"] <= run["p99_ms"]
     assert found["settings"]["SPRINTLY_MAX_IN_FLIGHT_PER_SUBSCRIPTION"] == "77"
     assert [name for name in Kafka(kafka_bootstrap, "bench").partitions() if name.startswith("bench-")] == []
+
+
+def lane(number: int) -> int:
+    return number % 10
+
+
+def arrived(*numbers: int, status: int = 204) -> list[Arrival]:
+    return [Arrival(number, float(at), status, b"%d" % number) for at, number in enumerate(numbers)]
+
+
+def test_what_was_delivered_once_in_the_order_of_its_key_is_no_problem() -> None:
+    reckoning = reckon(arrived(1, 0, 11, 10), [0, 1, 10, 11], lane)
+    assert (list(reckoning.problems("here")), reckoning.twice) == ([], [])
+
+
+def test_a_repetition_is_counted_and_is_no_problem_even_after_a_later_event() -> None:
+    reckoning = reckon(arrived(0, 10, 0), [0, 10], lane)
+    assert (list(reckoning.problems("here")), reckoning.twice) == ([], [0])
+
+
+def test_what_failed_was_not_delivered() -> None:
+    reckoning = reckon([*arrived(0, status=503), *arrived(10, 0)], [0, 10], lane)
+    assert (reckoning.delivered, reckoning.late) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("got", "sentence"),
+    [
+        (arrived(0, 1), "here: 1 never came, [10] for example"),
+        (arrived(0, 1, 10, 7), "here: 1 requests were about none of the events"),
+        (arrived(1, 10, 0), "here: 1 first deliveries came after a later one of their key"),
+        ([*arrived(0, 1), Arrival(10, 2.0, 204, b"1")], "here: 2 different webhook-ids for 3 events"),
+    ],
+)
+def test_what_is_wrong_at_a_destination_is_said(got: list[Arrival], sentence: str) -> None:
+    assert list(reckon(got, [0, 1, 10], lane).problems("here")) == [sentence]
+
+
+def test_what_was_sent_again_after_a_crash_is_divided_by_when_it_was_first_delivered() -> None:
+    times = {1: 5.0, 2: 9.2, 3: 11.0}
+    assert sent_again([1, 2, 3], times, crash=10.0, moments=1.0) == ([2, 3], [1])
+
+
+def test_what_is_neither_delivered_nor_owed_is_lost() -> None:
+    places = {number: (number % 2, number // 2) for number in range(10)}  # two partitions, five offsets each
+    behind = State("s", TopicPartition("t", 0), next=3, owed=(Owed(1),))
+    live = State("s", TopicPartition("t", 1), owed=(Owed(0),))
+    # Of partition 0, what lies below `next` counts as finished, whatever is committed; of 1, what is committed does.
+    assert unaccounted(places, [], [behind, live], {0: 2, 1: 4}) == [0, 3, 4, 5, 7]
+    assert unaccounted(places, [0, 3, 4, 5, 7], [behind, live], {0: 2, 1: 4}) == []
+    assert unaccounted(places, [], [], {}) == []
+
+
+def test_the_most_of_any_window_is_found() -> None:
+    assert most_within([0.0, 1.0, 1.5, 1.9, 2.0, 9.0], 1.0) == 3
+    assert most_within([], 1.0) == 0
+
+
+def test_destinations_behave_as_they_are_told() -> None:
+    with Destinations("a", "b") as destinations:
+        destinations.conduct("b", Conduct(status=503))
+        assert [_post(destinations, name, 7) for name in ("a", "b")] == [204, 503]
+        destinations.conduct("a", Conduct(failing=frozenset([7])))
+        assert [_post(destinations, "a", number) for number in (7, 8)] == [500, 204]
+        assert (destinations.count("a"), destinations.count("b")) == (2, 0)
+        destinations.conduct("a", Conduct(listening=False))
+        with pytest.raises(requests.ConnectionError):
+            _post(destinations, "a", 9)
+        destinations.conduct("a", Conduct())
+        assert _post(destinations, "a", 9) == 204
+        taken = destinations.take()
+        assert [(one.number, one.status) for one in taken["a"]] == [(7, 204), (7, 500), (8, 204), (9, 204)]
+        assert [(one.number, one.id) for one in taken["b"]] == [(7, b"id-7")]
+        assert destinations.take() == {"a": [], "b": []}
+        assert destinations.count("a") == 0
+
+
+def _post(destinations: Destinations, name: str, number: int) -> int:
+    body = MARK + b"%0*d" % (DIGITS, number)
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.post(destinations.url(name), data=body, headers={"webhook-id": f"ID-{number}"}).status_code
+
+
+@pytest.mark.parametrize("arguments", [["nosuch"], ["outage", "--events", "1"]])
+def test_a_scenario_or_parameter_that_is_none_is_refused(
+    arguments: list[str],
+) -> None:
+    command = [sys.executable, "benchmarks/owed.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "nosuch" in done.stderr or "at least" in done.stderr

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from harness import TOPIC, Attempt, Log, Replica, answered, place, subscription, value
+from harness import DOWN, TOPIC, Attempt, Replica, answered, place, subscription, value
 
 from consumer.core import CoreSettings
-from consumer.deadletter import DeadLetter, Stage, read_dead_letter
+from consumer.deadletter import DeadLetter, Stage
 from consumer.dispatcher import Bounds
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Record, TopicPartition
+from consumer.retry import GRAIN, RETRY_DELAYS
 from consumer.subscriptions import Subscription
 from consumer.wire import Answer, AnswerKind
 
 P0 = TopicPartition(TOPIC, 0)
-DOWN = Answer(AnswerKind.TRANSIENT, error="connection refused")
 
 
 def replica(*subscriptions: str, **bounds: int) -> Replica:
@@ -23,12 +23,16 @@ def replica(*subscriptions: str, **bounds: int) -> Replica:
     return made
 
 
-def dead(log: Log) -> list[DeadLetter]:
-    return [read(record) for record in log.dead.values()]
+def restarted(r: Replica, *subscriptions: str) -> Replica:
+    """Return a replica that takes over where the log says."""
+    other = Replica([subscription(id_) for id_ in subscriptions], log=r.log, clock=r.clock)
+    other.assign(0)
+    return other
 
 
-def read(record: Outgoing) -> DeadLetter:
-    return read_dead_letter(Record(record.topic, 0, 0, record.key, record.value, 0, record.headers))
+def owed(r: Replica, id_: str) -> list[int]:
+    state = r.log.state(id_)
+    return [] if state is None else [entry.offset for entry in state.owed]
 
 
 # -- order
@@ -107,7 +111,7 @@ def test_nothing_above_an_unfinished_event_is_committed() -> None:
     r.answer(third)
     r.answer(second)
     r.commit()
-    assert r.log.committed[P0] == 0
+    assert P0 not in r.log.committed
     r.answer(first)
     r.commit()
     assert r.log.committed[P0] == 3
@@ -120,7 +124,7 @@ def test_an_event_is_finished_when_all_its_subscriptions_are() -> None:
     first, second = r.turn()
     r.answer(first)
     r.commit()
-    assert r.log.committed[P0] == 0
+    assert P0 not in r.log.committed
     r.answer(second)
     r.commit()
     assert r.log.committed[P0] == 1
@@ -160,23 +164,22 @@ def test_a_cycle_that_fails_is_asked_for_again() -> None:
 # -- outcomes
 
 
-def test_three_quick_attempts_then_exhausted() -> None:
+def test_three_quick_attempts_then_growing_delays_then_exhausted() -> None:
     r = replica()
     record = r.log.append(value(number=7, product=3), headers=(("trace", b"1"),))
-    r.fetch()
-    for _ in range(3):
-        (attempt,) = r.turn()
-        r.answer(attempt, answered(500, b"boom"))
-        r.clock.advance(2)
-    assert r.turn() == []
+    for pause in (0, 1, 2, *(delay + GRAIN for delay in RETRY_DELAYS)):
+        r.pass_time(pause)
+        r.commit()
+        assert r.serve({"a": answered(500, b"boom")}) == ["a:0:0"]
     r.commit()
-    (letter,) = dead(r.log)
+    (letter,) = r.log.letters
     assert letter.origin == record
-    assert (letter.stage, letter.reason, letter.status, letter.attempts) == (Stage.DELIVER, "exhausted", 500, 3)
+    assert (letter.stage, letter.reason, letter.status, letter.attempts) == (Stage.DELIVER, "exhausted", 500, 10)
     assert (letter.subscription, letter.service, letter.product) == ("a", "ping", 3)
     assert (letter.model, letter.action) == ("Item", "created")
     assert letter.error == "the receiver answered 500: boom"
-    assert letter.last_attempt_at - letter.first_attempt_at == pytest.approx(4, abs=0.01)
+    span = sum(RETRY_DELAYS)
+    assert span <= letter.last_attempt_at - letter.first_attempt_at <= span + 3 + GRAIN * len(RETRY_DELAYS)
     assert r.log.committed[P0] == 1
 
 
@@ -200,7 +203,7 @@ def test_a_refused_address_is_permanent() -> None:
     r.log.append(value())
     r.run(Answer(AnswerKind.REFUSED, error="127.0.0.1 is loopback"))
     r.commit()
-    assert [(d.reason, d.error, d.attempts) for d in dead(r.log)] == [("permanent", "127.0.0.1 is loopback", 1)]
+    assert [(d.reason, d.error, d.attempts) for d in r.log.letters] == [("permanent", "127.0.0.1 is loopback", 1)]
 
 
 def test_a_throttled_subscription_waits_as_long_as_it_was_asked_and_uses_up_no_attempt() -> None:
@@ -230,7 +233,7 @@ def test_what_a_service_cannot_render_is_its_own_dead_letter() -> None:
     assert r.run() == []
     r.commit()
     assert r.run() == ["a:0:1"]
-    (letter,) = dead(r.log)
+    (letter,) = r.log.letters
     assert letter.stage is Stage.RENDER
     assert letter.error == "the service ping failed on this event: KeyError: 'title'"
 
@@ -288,7 +291,7 @@ def test_what_nobody_can_read_is_a_dead_letter_with_its_bytes_and_the_rest_goes_
     r.log.append(value())
     assert r.run() == ["a:0:1", "b:0:1"]
     r.commit()
-    (letter,) = dead(r.log)
+    (letter,) = r.log.letters
     assert (letter.stage, letter.reason, letter.subscription) == (Stage.DECODE, "poison", "")
     assert letter.origin == record
     assert letter.error
@@ -306,7 +309,7 @@ def failed_once(status: int = 400) -> tuple[Replica, DeadLetter]:
     for attempt in r.turn():
         r.answer(attempt, answered(status) if place(attempt).startswith("a") else answered(200))
     r.commit()
-    (letter,) = dead(r.log)
+    (letter,) = r.log.letters
     return r, letter
 
 
@@ -332,7 +335,7 @@ def test_a_replay_that_fails_again_comes_back_under_the_same_key_and_coordinates
     send_again(r, letter)
     r.run(answered(404))
     r.commit()
-    (again,) = dead(r.log)
+    (again,) = r.log.letters
     assert (again.id, again.origin, again.replays, again.status) == (letter.id, letter.origin, 1, 404)
 
 
@@ -346,7 +349,7 @@ def test_a_replay_for_a_subscription_that_is_gone_or_disabled_comes_back_and_say
     send_again(gone, letter)
     assert gone.run() == []
     gone.commit()
-    (again,) = dead(r.log)
+    (again,) = r.log.letters
     assert (again.reason, again.subscription, again.replays) == ("no-subscription", "a", 1)
     assert "subscription a" in again.error
 
@@ -364,7 +367,7 @@ def test_a_cut_entry_that_cannot_be_read_any_more_still_concerns_its_subscriptio
     send_again(r, letter.shrunk(20))
     assert r.run() == []
     r.commit()
-    (again,) = dead(r.log)
+    (again,) = r.log.letters
     assert (again.stage, again.reason, again.subscription) == (Stage.DECODE, "poison", "a")
     assert (again.id, again.replays, again.truncated) == (letter.id, 1, len(letter.origin.value or b""))
 
@@ -375,7 +378,7 @@ def test_a_replay_record_that_is_not_ours_is_poison() -> None:
     r.log.append(value(), topic=TOPIC + ".replay")
     assert r.run() == []
     r.commit()
-    assert [letter.stage for letter in dead(r.log)] == [Stage.DECODE]
+    assert [letter.stage for letter in r.log.letters] == [Stage.DECODE]
 
 
 # -- bounds and backpressure
@@ -468,7 +471,7 @@ def test_a_dead_letter_too_large_for_its_topic_is_cut_and_says_so() -> None:
     assert record.key is not None
     r.core.shrink(frozenset([record.key]), 10)
     r.commit()
-    (letter,) = dead(r.log)
+    (letter,) = r.log.letters
     assert (letter.origin.value, letter.truncated) == (b"x" * 10, 1_000)
 
 
@@ -485,7 +488,7 @@ def test_while_nothing_can_be_made_durable_nothing_begins() -> None:
     assert len(r.turn()) == 1
 
 
-def test_a_draining_partition_finishes_what_an_orderly_end_needs_and_begins_nothing_above() -> None:
+def test_a_draining_partition_begins_nothing_and_what_was_begun_is_owed_the_rest_is_its_next_owners() -> None:
     r = replica(in_flight=2)
     for key in (b"x", b"x", b"y", b"z"):
         r.log.append(value(), key=key)
@@ -493,29 +496,49 @@ def test_a_draining_partition_finishes_what_an_orderly_end_needs_and_begins_noth
     first, third = r.turn()
     assert [place(first), place(third)] == ["a:0:0", "a:0:2"]
     r.core.drain([P0])
-    assert not r.core.drained([P0])
     r.answer(third)
-    assert r.turn() == []  # offset 3 lies above all that was begun
-    r.answer(first)
-    (second,) = r.turn()
-    assert place(second) == "a:0:1"  # below it: without it, offset 2 would be delivered again
-    r.answer(second)
+    assert r.turn() == []
+    assert not r.core.drained([P0])
+    r.answer(first, DOWN)
     assert r.core.drained([P0])
+    r.core.rewind([P0])
+    assert not r.core.settled([P0])
     r.commit()
-    assert r.log.committed[P0] == 3
+    assert r.core.settled([P0])
+    assert r.log.committed[P0] == 3  # offset 3 was never begun
+    assert owed(r, "a") == [0, 1]
+    assert restarted(r, "a").serve() == ["a:0:3", "a:0:0", "a:0:1"]
 
 
-def test_a_draining_partition_waits_for_its_dead_letters() -> None:
+def test_what_hangs_in_flight_when_its_partition_goes_is_owed() -> None:
+    r = replica()
+    for _ in range(2):
+        r.log.append(value())
+    r.fetch()
+    r.turn()
+    r.core.drain([P0])
+    r.core.rewind([P0])
+    r.commit()
+    r.core.release([P0])
+    assert r.log.committed[P0] == 1
+    assert restarted(r, "a").serve() == ["a:0:0", "a:0:1"]
+
+
+def test_a_partition_is_settled_only_when_its_dead_letters_are_durable() -> None:
     r = replica()
     r.log.append(value())
     r.fetch()
     (attempt,) = r.turn()
     r.core.drain()
     r.answer(attempt, answered(400))
-    assert not r.core.drained()
-    assert r.core.has_letters
-    r.commit()
     assert r.core.drained()
+    r.core.rewind()
+    assert not r.core.settled()
+    r.commit()
+    assert not r.commit()  # there is nothing more to say
+    assert r.core.settled()
+    assert len(r.log.dead) == 1
+    assert r.log.state_records == 0
 
 
 def test_results_of_an_assignment_that_is_over_are_dropped() -> None:

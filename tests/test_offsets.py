@@ -61,3 +61,50 @@ def test_an_offset_that_comes_again_is_refused() -> None:
     offsets.received(7, 0)
     with pytest.raises(BrokerError, match="offset 3 came after 7"):
         offsets.received(3, 0)
+
+
+class Model:
+    """The same in the plainest words: every offset ever received, with what is left of it."""
+
+    def __init__(self) -> None:
+        self.left: dict[int, int] = {}
+        self.position: int | None = None
+
+    def watermark(self) -> int | None:
+        return min((offset for offset, left in self.left.items() if left), default=self.position)
+
+
+STEPS = st.tuples(st.sampled_from(["receive", "receive", "finish", "rewind"]), st.integers(0, 20))
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_with_rewinding_it_is_as_if_what_was_forgotten_had_never_come(steps: list[tuple[str, int]]) -> None:
+    offsets, model = Offsets(), Model()
+    for step, number in steps:
+        unfinished = [offset for offset, left in model.left.items() if left]
+        if step == "receive":
+            offset = (model.position or 0) + number % 3
+            offsets.received(offset, number % 4)
+            model.left[offset], model.position = number % 4, offset + 1
+        elif step == "finish" and unfinished:
+            offset = unfinished[number % len(unfinished)]
+            model.left[offset] -= 1
+            assert offsets.finished(offset) == (model.left[offset] == 0)
+        elif step == "rewind" and model.position is not None:
+            model.position -= number % (model.position + 1)
+            offsets.rewind(model.position)
+            model.left = {offset: left for offset, left in model.left.items() if offset < model.position}
+        assert offsets.watermark() == model.watermark()
+        assert offsets.position == model.position
+        assert len(offsets) == sum(1 for left in model.left.values() if left)
+
+
+def test_what_was_left_to_the_next_owner_may_end_without_effect() -> None:
+    offsets = Offsets()
+    offsets.received(7, 1)
+    offsets.received(8, 1)
+    offsets.rewind(8)
+    assert not offsets.finished(8)
+    assert offsets.watermark() == 7
+    assert offsets.finished(7)
+    assert offsets.watermark() == 8

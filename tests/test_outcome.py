@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from harness import answered
 
-from consumer.outcome import LONGEST_WAIT, Verdict, outcome_of, retry_after
+from consumer.outcome import LONGEST_WAIT, Outcome, Verdict, outcome_of, retry_after
 from consumer.wire import Answer, AnswerKind
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -30,6 +30,15 @@ def test_503_with_retry_after_only_waits() -> None:
 def test_no_answer_may_come_later_and_a_refused_address_never_does() -> None:
     assert outcome_of(Answer(AnswerKind.TRANSIENT, error="reset"), NOW).verdict is Verdict.TRANSIENT
     assert outcome_of(Answer(AnswerKind.REFUSED, error="private"), NOW).verdict is Verdict.PERMANENT
+
+
+def test_a_service_that_raised_is_neither() -> None:
+    assert outcome_of(Answer(AnswerKind.BROKEN, error="KeyError"), NOW) == Outcome(Verdict.BROKEN, "KeyError")
+
+
+@pytest.mark.parametrize("kind", AnswerKind)
+def test_every_kind_of_answer_has_a_meaning(kind: AnswerKind) -> None:
+    assert outcome_of(Answer(kind, error="why"), NOW).verdict in Verdict
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ from replicas import (
     LETTERS,
     PATIENCE,
     REPLAYS,
+    STATES,
     Destination,
     Replica,
     cluster,
     committed,
     eventually,
+    owed,
     produce,
     running,
     scenario,
@@ -99,7 +101,7 @@ def test_an_unreachable_broker_and_a_missing_topic_are_waited_for() -> None:
             await eventually(
                 lambda: "topics create" in replica.health.not_ready().get("kafka", ""), "it names no topic"
             )
-            broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS)])
+            broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS, STATES)])
             produce(broker, value())
             await eventually(lambda: committed(broker) == 1, "it did not begin")
             assert replica.health.not_ready() == {}
@@ -130,7 +132,7 @@ def test_a_partition_that_moves_is_finished_first_and_delivered_once() -> None:
     scenario(play)
 
 
-def test_what_is_still_in_flight_when_the_time_is_up_is_left_to_the_next_owner() -> None:
+def test_what_is_still_in_flight_when_the_time_is_up_is_owed_and_delivered_by_the_next_owner() -> None:
     async def play() -> None:
         broker, destination = cluster(), Destination()
         destination.hold = True
@@ -138,10 +140,12 @@ def test_what_is_still_in_flight_when_the_time_is_up_is_left_to_the_next_owner()
         hasty = Timing(cycle_interval=0.02, drain_timeout=0.1, revoke_timeout=0.1)
         async with running(Replica(broker, destination, hasty)):
             await eventually(lambda: len(destination.got) == 2, "nothing began")
-        assert committed(broker) == 0
+        assert committed(broker) == 2
+        assert [entry.offset for entry in owed(broker)] == [0, 1]
         destination.hold = False
         async with running(Replica(broker, destination)):
-            await eventually(lambda: committed(broker) == 2, "it was lost")
+            await eventually(lambda: len(destination.got) == 4, "it was lost")
+            await eventually(lambda: owed(broker) == [], "it is still owed")
         assert len(set(destination.ids)) == 2
 
     scenario(play)
@@ -169,7 +173,7 @@ def test_who_cannot_go_on_says_why() -> None:
 
     async def play() -> None:
         broker = Gone()
-        broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS)])
+        broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS, STATES)])
         with pytest.raises(BrokerError, match="cannot go on"):
             await asyncio.wait_for(Replica(broker, Destination()).pipeline.run(), PATIENCE)
 

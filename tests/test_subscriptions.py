@@ -34,6 +34,9 @@ class Mail(ServiceBase):
     name = "mail"
     blocking = True
 
+    class Options(ServiceOptions):
+        host: str
+
 
 class Fussy(ServiceBase):
     name = "fussy"
@@ -42,7 +45,12 @@ class Fussy(ServiceBase):
         raise KeyError("t0ps3cret")
 
 
-SERVICES = {"webhook": Webhook, "chat": Chat, "mail": Mail, "fussy": Fussy}
+class Grumpy(Fussy):
+    name = "grumpy"
+    blocking = True
+
+
+SERVICES = {"webhook": Webhook, "chat": Chat, "mail": Mail, "fussy": Fussy, "grumpy": Grumpy}
 
 
 def read(text: str, **environ: str) -> tuple[Subscription, ...]:
@@ -84,6 +92,13 @@ def test_a_subscription_as_it_is_documented() -> None:
     assert (found.id, found.product, found.service.name) == ("acme-slack", 1111, "chat")
     assert (found.events, found.ordered, found.enabled) == (("*.updated", "Deploy.*"), False, False)
     assert found.service.options.url.get_secret_value() == "https://a.example/x"
+    assert isinstance(found.service.session, RecordingSession)
+
+
+def test_a_blocking_service_is_bound_like_any_other() -> None:
+    [found] = read(text_of(entry(service="mail", options={"host": "${HOST}"})), HOST="mail.example")
+    assert isinstance(found.service, Mail)
+    assert (found.service.blocking, found.service.options.host) == (True, "mail.example")
     assert isinstance(found.service.session, RecordingSession)
 
 
@@ -175,17 +190,19 @@ LETTERS = "is not text of up to 100 letters, digits, '.', '_', ':' and '-' that 
         ({"service": None}, "subscription acme: service is missing"),
         (
             {"service": "chatt"},
-            "subscription acme: service chatt is not known; did you mean chat? (available: chat, fussy, mail, webhook)",
+            "subscription acme: service chatt is not known; did you mean chat? "
+            "(available: chat, fussy, grumpy, mail, webhook)",
         ),
-        ({"service": "x"}, "subscription acme: service x is not known (available: chat, fussy, mail, webhook)"),
+        ({"service": "x"}, "subscription acme: service x is not known (available: chat, fussy, grumpy, mail, webhook)"),
         ({"service": ["chat"]}, "subscription acme: service is not the name of a service"),
-        (
-            {"service": "mail", "options": None},
-            "subscription acme: service mail is blocking: it waits for answers in between, which cannot be run yet",
-        ),
+        ({"service": "mail", "options": None}, "subscription acme: option host is missing"),
         (
             {"service": "fussy", "options": None},
             "subscription acme: service fussy cannot be made of its options: KeyError",
+        ),
+        (
+            {"service": "grumpy", "options": None},
+            "subscription acme: service grumpy cannot be made of its options: KeyError",
         ),
         ({"events": "*.*"}, "subscription acme: events is not a list of globs"),
         ({"events": []}, "subscription acme: events is not a list of globs"),
@@ -317,7 +334,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
         "subscription acme: option token is wrong: input should be a valid string",
         "subscription acme: option x is not an option of this service, which has tags, token, url",
         "subscription number 3: id is missing",
-        "subscription number 3: service nope is not known (available: chat, fussy, mail, webhook)",
+        "subscription number 3: service nope is not known (available: chat, fussy, grumpy, mail, webhook)",
         "subscription number 3: order is neither key nor none",
     ]
 

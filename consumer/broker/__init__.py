@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from consumer.event import Outgoing, Record, TopicPartition
@@ -20,6 +21,13 @@ class Written(NamedTuple):
     topic: str
     partition: int
     offset: int
+
+
+class Chunk(NamedTuple):
+    """A piece of a partition: all that is committed from the offset asked for up to, and without, `next`."""
+
+    records: list[Record]
+    next: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,11 @@ def missing(topic: str) -> str:
     return f"the topic {topic} does not exist; `sprintly-services topics create` makes it"
 
 
+def first_millisecond(since: float) -> int:
+    """Return the first timestamp that is not before `since`: seconds since 1970, whose fractions are not exact."""
+    return ceil(round(since * 1000, 3))
+
+
 class Rebalance(Protocol):
     """What a group consumer tells its owner, always on the thread that polls; none of these may raise.
 
@@ -44,7 +57,7 @@ class Rebalance(Protocol):
     """
 
     def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Partitions are ours now; records follow."""
+        """Partitions are ours now; records follow once the owner lets them `begin`."""
 
     def on_revoked(self, partitions: Sequence[TopicPartition], membership: Membership) -> None:
         """Partitions are about to go: the last moment to commit, by `membership` taken inside the callback."""
@@ -62,7 +75,15 @@ class GroupConsumer(Protocol):
     def poll(self, timeout: float, most: int) -> list[Record]:
         """Return up to `most` records, waiting up to `timeout` seconds for the first; serves rebalances.
 
-        No record comes twice while its partition stays assigned. Raises BrokerError when this member can never go on.
+        No record comes twice while its partition stays assigned, unless it begins again. Raises BrokerError when this
+        member can never go on.
+        """
+
+    def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Deliver an assigned partition's records from this offset on; before, nothing comes from it.
+
+        It ends a pause. An offset that the log does not have (any more, or yet) stands for the oldest that it has;
+        partitions that are not assigned (any more) are ignored.
         """
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -106,14 +127,36 @@ class Writer(Protocol):
         """Give the writer up; an open transaction is aborted."""
 
 
+class LogReader(Protocol):
+    """Reads the log again, outside any group, and commits nothing. One thread owns it."""
+
+    def read(self, tp: TopicPartition, offset: int, most: int, timeout: float) -> Chunk:
+        """Return up to `most` committed records from `offset` on, as soon as there are some, and where to go on.
+
+        Where there are none, `next` says up to where: the offset itself at the log's end or beyond it. An offset that
+        has expired stands for the oldest there is. A read that goes on where the last one ended is quick, any other has
+        to find its place. Raises BrokerUnreachable when nothing is known within `timeout` seconds, BrokerError for a
+        partition that cannot be read.
+        """
+
+    def close(self) -> None:
+        """Give the reader up."""
+
+
 class Broker(Protocol):
-    """A Kafka cluster."""
+    """A Kafka cluster. Questions raise BrokerUnreachable where no answer comes in time, BrokerError for a refusal."""
 
     def partitions(self, timeout: float) -> dict[str, int]:
         """Return the number of partitions of every topic. Raises BrokerUnreachable, naming the address."""
 
     def size(self, timeout: float) -> int:
         """Return the number of brokers. Raises BrokerUnreachable."""
+
+    def topic_ids(self, topics: Sequence[str], timeout: float) -> dict[str, str]:
+        """Return each topic's id, by which one made anew under the same name is told apart; "" where there are none."""
+
+    def retention(self, topic: str, timeout: float) -> float | None:
+        """Return the seconds after which a topic's records expire; None where they never do or nobody says."""
 
     def create(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
         """Create topics; for each name, whether it was created (False: it was there). Raises BrokerError."""
@@ -130,5 +173,26 @@ class Broker(Protocol):
         Raises BrokerError for the first that did not; of those after it, some may have.
         """
 
-    def read(self, topic: str) -> Iterator[Record]:
-        """Yield all that is committed in `topic` now, partition by partition in any order, without any group."""
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
+        """Return what the group has committed, None for nothing; offsets in open transactions are waited for.
+
+        The group is not disturbed. Raises BrokerUnreachable.
+        """
+
+    def begins(
+        self, partitions: Sequence[TopicPartition], since: float | None, timeout: float
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """Return each partition's oldest offset, and its first of `since` (seconds since 1970) or later.
+
+        The second is the log's end where nothing is as new, and the oldest where `since` is None.
+        """
+
+    def read(self, topic: str, partitions: Collection[int] | None = None) -> Iterator[Record]:
+        """Yield all that is committed in `topic`, or in some of its partitions, without any group.
+
+        It goes up to the end that each has at the call; a transaction that is open there is waited for. They come in
+        any order, one partition's own apart. Raises BrokerError for what is not there, BrokerUnreachable.
+        """
+
+    def log_reader(self) -> LogReader:
+        """Return a reader for going through the log again."""

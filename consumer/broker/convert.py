@@ -1,4 +1,4 @@
-"""Between confluent-kafka's values and ours."""
+"""Between confluent-kafka's values and errors and ours."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 import confluent_kafka as ck
+from confluent_kafka import KafkaError
 
+from consumer.broker import missing
+from consumer.errors import BrokerError, BrokerUnreachable
 from consumer.event import Headers, Record, TopicPartition
+
+GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+FORBIDDEN = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
 
 
 def record_of(message: ck.Message) -> Record:
@@ -24,6 +36,11 @@ def record_of(message: ck.Message) -> Record:
     )
 
 
+def place_of(message: ck.Message) -> TopicPartition:
+    """Return the partition that a message is of."""
+    return TopicPartition(cast("str", message.topic()), cast("int", message.partition()))
+
+
 def ours(partitions: Iterable[ck.TopicPartition]) -> list[TopicPartition]:
     """Return the client's partitions as ours."""
     return [TopicPartition(tp.topic, tp.partition) for tp in partitions]
@@ -34,9 +51,14 @@ def theirs(partitions: Iterable[TopicPartition]) -> list[ck.TopicPartition]:
     return [ck.TopicPartition(tp.topic, tp.partition) for tp in partitions]
 
 
+def at(tp: TopicPartition, offset: int) -> ck.TopicPartition:
+    """Return a place in a partition as the client wants it."""
+    return ck.TopicPartition(tp.topic, tp.partition, offset)
+
+
 def to_commit(offsets: Mapping[TopicPartition, int]) -> list[ck.TopicPartition]:
     """Return offsets to commit as the client wants them."""
-    return [ck.TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+    return [at(tp, offset) for tp, offset in offsets.items()]
 
 
 def take(consumer: ck.Consumer, timeout: float, most: int) -> list[ck.Message]:
@@ -46,3 +68,17 @@ def take(consumer: ck.Consumer, timeout: float, most: int) -> list[ck.Message]:
     """
     first = consumer.poll(timeout)
     return [] if first is None else [first, *consumer.consume(most - 1, 0)]
+
+
+def refusal(error: KafkaError, topic: str) -> BrokerError | None:
+    """Return what a definite answer about a topic means; None for all that may be over when it is asked again."""
+    if error.code() in GONE:
+        return BrokerError(missing(topic))
+    return BrokerError(f"the topic {topic} may not be used: {error.str()}") if error.code() in FORBIDDEN else None
+
+
+def no_answer(bootstrap: str, timeout: float, error: KafkaError) -> BrokerUnreachable:
+    """Return the error that says that a question was not answered in time, and why as far as that is known."""
+    return BrokerUnreachable(
+        f"no Kafka broker answered at {bootstrap} within {timeout:g} s ({error.str()}); see SPRINTLY_BOOTSTRAP_SERVERS"
+    )

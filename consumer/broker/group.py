@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Membership, Rebalance
-from consumer.broker.convert import ours, record_of, take, theirs, to_commit
-from consumer.broker.positions import Positions
+from consumer.broker.convert import at, ours, place_of, record_of, take, theirs, to_commit
 from consumer.errors import BrokerError
 from consumer.event import Record, TopicPartition
 
@@ -29,6 +28,15 @@ REFUSED = KafkaError(KafkaError.UNSUPPORTED_VERSION).str()
 # assignment after which the broker is asked whether it knows this group by that protocol; joining takes 0.1.
 SILENCE = 5.0
 
+# What a seek answers until the client has started to fetch the partition, which it does a moment after its assignment.
+NOT_YET = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS})
+AGAIN = 0.01  # seconds after which it is asked again
+BOUNDS_TIME = 5.0  # seconds that the answer about a log's bounds may take
+REST = 1.0  # seconds after which it is asked for again
+
+# For each partition the oldest offset and the end of its log.
+Bounds: TypeAlias = Callable[[Sequence[TopicPartition], float], Mapping[TopicPartition, tuple[int, int]]]
+
 
 class KafkaConsumer:
     """One member of the consumer group; see the protocol `GroupConsumer`."""
@@ -38,11 +46,12 @@ class KafkaConsumer:
         config: Mapping[str, Any],
         topics: list[str],
         rebalance: Rebalance,
+        bounds: Bounds,
         *,
         fall_back: Mapping[str, Any] | None = None,
         recognised: Callable[[], bool | None] | None = None,
     ) -> None:
-        """Join the group.
+        """Join the group. `bounds` asks for the logs' bounds; it may raise BrokerError.
 
         `fall_back` is the configuration for brokers that do not know the group protocol of `config`; None where there
         is no other. `recognised` asks the broker whether it knows the group by that protocol (it returns None where
@@ -50,12 +59,17 @@ class KafkaConsumer:
         """
         self._topics = topics
         self._rebalance = rebalance
+        self._bounds = bounds
         self._fall_back = fall_back
         self._recognised = recognised
         self._member: str | None = None  # the id under which the present partitions were assigned
         self._metadata: bytes | None = None
-        self._given_up: set[TopicPartition] = set()  # during this poll
-        self._positions = Positions()
+        self._assigned: set[TopicPartition] = set()
+        self._ordered: dict[TopicPartition, int] = {}  # where partitions are to begin
+        self._checked: dict[TopicPartition, int] = {}  # the same, once it is an offset that the log has
+        self._begun: set[TopicPartition] = set()
+        self._paused: set[TopicPartition] = set()  # by the owner; what has not begun is paused besides
+        self._ask_again = 0.0
         self._handed: deque[dict[TopicPartition, int]] = deque()
         self._consumer = self._join(config)
 
@@ -67,14 +81,12 @@ class KafkaConsumer:
 
     def poll(self, timeout: float, most: int) -> list[Record]:
         """Return up to `most` records, waiting up to `timeout` seconds for the first; serves rebalances."""
-        self._given_up.clear()
+        self._begin_ordered()
         try:
-            messages = take(self._consumer, timeout, most)
+            messages = take(self._consumer, min(timeout, AGAIN) if self._checked else timeout, most)
         except KafkaException as error:
             self._take_error(error.args[0])
             return []
-        if messages and self._given_up and _place(messages[0]) in self._given_up:
-            del messages[0]  # it was fetched before its partition went; the rest the client has dropped itself
         records = self._sort_out(messages)
         self._renew()
         self._commit_handed()
@@ -82,13 +94,23 @@ class KafkaConsumer:
             self._notice_silence()
         return records
 
+    def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Deliver the records of assigned partitions from these offsets on; others are ignored."""
+        mine = {tp: offset for tp, offset in offsets.items() if tp in self._assigned}
+        self._stop(mine)
+        self._ordered |= mine  # the next poll does it: here, in a callback perhaps, nothing may take time
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver nothing further from these partitions."""
-        self._consumer.pause(theirs(partitions))
+        mine = self._assigned.intersection(partitions)
+        self._paused |= mine
+        self._consumer.pause(theirs(mine))
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver from these partitions again, from where they were paused."""
-        self._consumer.resume(theirs(partitions))
+        mine = self._assigned.intersection(partitions)
+        self._paused -= mine
+        self._consumer.resume(theirs(mine & self._begun))
 
     def membership(self) -> Membership:
         """Return the proof of membership as of the last `poll` or callback; cheap, and safe on any thread."""
@@ -106,19 +128,67 @@ class KafkaConsumer:
             error = message.error()
             if error is not None:
                 self._take_error(error)
-            elif self._positions.is_new(record := record_of(message)):
-                records.append(record)
+            elif place_of(message) in self._begun:
+                records.append(record_of(message))
         return records
+
+    # -- where partitions begin
+
+    def _begin_ordered(self) -> None:
+        if self._ordered and time.monotonic() >= self._ask_again:
+            self._check_ordered()
+        for tp, offset in list(self._checked.items()):
+            try:
+                self._consumer.seek(at(tp, offset))
+            except KafkaException as error:
+                if error.args[0].code() not in NOT_YET:
+                    self._rebalance.on_trouble(f"{tp} could not begin at {offset}: {error.args[0].str()}")
+                continue
+            del self._checked[tp]
+            self._begun.add(tp)
+            if tp not in self._paused:
+                self._consumer.resume(theirs([tp]))
+
+    def _check_ordered(self) -> None:
+        """See to it that partitions begin at offsets that their logs have.
+
+        The client would look the oldest up by itself; but where that comes late, because the partition has been sent
+        elsewhere meanwhile, it goes back to the oldest half a second later (tried: 2.16).
+        """
+        try:
+            bounds = self._bounds(list(self._ordered), BOUNDS_TIME)
+        except BrokerError as error:
+            self._rebalance.on_trouble(f"{len(self._ordered)} partition(s) cannot begin yet: {error}")
+            self._ask_again = time.monotonic() + REST
+            return
+        for tp, (oldest, end) in bounds.items():
+            offset = self._ordered.pop(tp)
+            self._checked[tp] = offset if oldest <= offset <= end else oldest
+
+    def _stop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Have nothing delivered from partitions until they begin, or begin again."""
+        for tp in partitions:
+            self._begun.discard(tp)
+            self._paused.discard(tp)
+            self._ordered.pop(tp, None)
+            self._checked.pop(tp, None)
 
     # -- the rebalance
 
     def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
-        consumer.incremental_assign(partitions)
-        consumer.resume(partitions)  # a pause would survive from an earlier assignment
+        """Assign partitions so that the client fetches nothing, and looks no offset up, until they begin.
+
+        They are paused before they are assigned, for which the client must know of them: `position` sees to that.
+        """
+        gained = ours(partitions)
+        consumer.position(theirs(gained))
+        consumer.pause(theirs(gained))
+        consumer.incremental_assign([at(tp, 0) for tp in gained])
         self._member = consumer.memberid()
         self._renew()
-        if partitions:  # the classic protocol also tells that nothing changed
-            self._rebalance.on_assigned(ours(partitions))
+        self._assigned.update(gained)
+        if gained:  # the classic protocol also tells that nothing changed
+            self._rebalance.on_assigned(gained)
 
     def _on_revoke(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._renew()
@@ -134,8 +204,8 @@ class KafkaConsumer:
 
     def _give_up(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         gone = ours(partitions)
-        self._given_up.update(gone)
-        self._positions.forget(gone)
+        self._assigned.difference_update(gone)
+        self._stop(gone)
         consumer.incremental_unassign(partitions)
 
     def _renew(self) -> None:
@@ -207,8 +277,3 @@ class KafkaMembership:
     def hand_over(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Have the member commit `offsets` after its current poll or callback, and before any partition goes."""
         self._handed.append(dict(offsets))
-
-
-def _place(message: ck.Message) -> TopicPartition | None:
-    topic, partition = message.topic(), message.partition()
-    return None if topic is None or partition is None else TopicPartition(topic, partition)

@@ -9,35 +9,41 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import confluent_kafka as ck
-from confluent_kafka import ConsumerGroupType, KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import KafkaException
 
-from consumer.broker import Rebalance, TopicSpec, Writer, Written, missing
-from consumer.broker.convert import record_of, take
+from consumer.broker import Rebalance, TopicSpec, Writer, Written, first_millisecond, missing
+from consumer.broker.admin import ANSWER_TIME, Admin, EmbeddedAdmin
 from consumer.broker.group import KafkaConsumer
+from consumer.broker.offsets import Offsets
+from consumer.broker.reader import BATCH as BATCH
+from consumer.broker.reader import READ_TIME, KafkaLogReader, read_whole
 from consumer.broker.writers import AcknowledgedWriter, Report, TransactionalWriter, send, serve
-from consumer.errors import BrokerError, BrokerUnreachable
-from consumer.event import Outgoing, Record
+from consumer.errors import BrokerError
+from consumer.event import Outgoing, Record, TopicPartition
 
 LARGEST_RECORD = 4 * 1024 * 1024  # bytes; what this side sends at most, as the dead-letter topic allows (see topics)
-ANSWER_TIME = 5.0  # seconds that one question to the cluster may take
-READ_TIME = 30.0  # seconds without any progress after which reading a topic is given up
-BATCH = 500  # messages taken from librdkafka at once
 
 # librdkafka would prefetch 64 MiB, and wait a second when that is full: then memory would be its, not ours, and a scan
 # crawl (measured: 1,300 records/s instead of 135,000).
 PREFETCH = {"queued.min.messages": 1000, "queued.max.messages.kbytes": 8192, "fetch.queue.backoff.ms": 10}
+
+# Milliseconds that a fetch may wait for records. A partition that begins, or goes on after a pause, may have to wait as
+# long (500 by librdkafka's default), since it is fetched from the same broker only after that.
+FETCH_WAIT = {"fetch.wait.max.ms": 100}
 
 # What waits to be sent, at most; librdkafka's own 100,000 records and 1 GiB are more than a CLI should hold.
 SEND_QUEUE = {"queue.buffering.max.messages": 20_000, "queue.buffering.max.kbytes": 65_536}
 
 CLASSIC = {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky"}
 CONSUMER = {"group.protocol": "consumer"}  # KIP-848; all else about the session is the broker's there
+
+# Properties for members of a group. A client that joins none needs none of them, and with some would not start: what
+# goes together depends on the group protocol.
+MEMBERSHIP = frozenset({"group.remote.assignor", "heartbeat.interval.ms", "max.poll.interval.ms", "session.timeout.ms"})
 
 # Each topic is spread over the replicas by itself. The broker's own default, uniform, counts the partitions of all
 # topics together: of three replicas one was seen with the replays' alone. The settings' properties may choose it again.
@@ -74,15 +80,26 @@ class Kafka:
             "logger": logging.getLogger("librdkafka"),
             **(properties or {}),
         }
+        self._admin = (EmbeddedAdmin if embedded else Admin)(self._common, bootstrap)
+        self._ungrouped = {name: value for name, value in self._common.items() if name not in MEMBERSHIP}
+        self._offsets = Offsets(self._ungrouped | {"group.id": group}, bootstrap)
 
     def partitions(self, timeout: float = ANSWER_TIME) -> dict[str, int]:
         """Return the number of partitions of every topic. Raises BrokerUnreachable, naming the address."""
-        topics = self._metadata(timeout).topics
+        topics = self._admin.metadata(timeout).topics
         return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
     def size(self, timeout: float = ANSWER_TIME) -> int:
         """Return the number of brokers. Raises BrokerUnreachable."""
-        return len(self._metadata(timeout).brokers)
+        return len(self._admin.metadata(timeout).brokers)
+
+    def topic_ids(self, topics: Sequence[str], timeout: float = ANSWER_TIME) -> dict[str, str]:
+        """Return each topic's id; "" on the embedded cluster. Raises BrokerUnreachable, BrokerError."""
+        return self._admin.topic_ids(topics, timeout)
+
+    def retention(self, topic: str, timeout: float = ANSWER_TIME) -> float | None:
+        """Return the seconds after which a topic's records expire; None where they never do or nobody says."""
+        return self._admin.retention(topic, timeout)
 
     def create(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
         """Create topics; for each name, whether it was created (False: it was there). Raises BrokerError.
@@ -91,7 +108,7 @@ class Kafka:
         """
         there = self.partitions()
         new = [topic for topic in topics if topic.name not in there]
-        made = self._create_embedded(new) if self.embedded else self._create(new)
+        made = self._admin.create(new)
         self._await({name for name, created in made.items() if created})
         return {topic.name: made.get(topic.name, False) for topic in topics}
 
@@ -99,15 +116,16 @@ class Kafka:
         """Join the consumer group for `topics`."""
         config = self._group_config()
         if self._protocol == "classic":
-            return KafkaConsumer(config | CLASSIC, list(topics), rebalance)
+            return KafkaConsumer(config | CLASSIC, list(topics), rebalance, self._offsets.bounds)
         if self.embedded:  # it knows the new protocol, by which a member has its partitions at once and not after 3 s
-            return KafkaConsumer(config | CONSUMER, list(topics), rebalance)
+            return KafkaConsumer(config | CONSUMER, list(topics), rebalance, self._offsets.bounds)
         return KafkaConsumer(
             EACH_TOPIC | config | CONSUMER,
             list(topics),
             rebalance,
+            self._offsets.bounds,
             fall_back=config | CLASSIC if self._protocol == "auto" else None,
-            recognised=self._recognised,
+            recognised=lambda: self._admin.recognises(self._group),
         )
 
     def writer(self, name: str | None = None) -> Writer:
@@ -138,78 +156,46 @@ class Kafka:
         except KafkaException as error:
             raise BrokerError(f"records could not be written: {error.args[0].str()}") from None
 
-    def read(self, topic: str) -> Iterator[Record]:
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout: float = ANSWER_TIME
+    ) -> dict[TopicPartition, int | None]:
+        """Return what the group has committed, None for nothing; offsets in open transactions are waited for."""
+        return self._offsets.committed(partitions, timeout)
+
+    def begins(
+        self, partitions: Sequence[TopicPartition], since: float | None, timeout: float = ANSWER_TIME
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """Return each partition's oldest offset, and its first of `since` (seconds since 1970) or later.
+
+        The end is asked for before the time: a record that comes in between is of `since` or later, and not passed.
+        """
+        bounds = self._offsets.bounds(partitions, timeout)
+        if since is None:
+            return {tp: (oldest, oldest) for tp, (oldest, _) in bounds.items()}
+        found = self._search(bounds, since) if self.embedded else self._offsets.since(partitions, since, timeout)
+        return {tp: (oldest, max(oldest, found.get(tp, end))) for tp, (oldest, end) in bounds.items()}
+
+    def read(self, topic: str, partitions: Collection[int] | None = None) -> Iterator[Record]:
         """Yield all that is committed in `topic` now, partition by partition in any order, without any group."""
-        partitions = self.partitions().get(topic)
-        if partitions is None:
+        count = self.partitions().get(topic)
+        wanted = set(range(count or 0) if partitions is None else partitions)
+        if count is None or not wanted <= set(range(count)):
             raise BrokerError(missing(topic))
-        consumer = ck.Consumer(
-            PREFETCH
-            | self._common
-            | {
-                "group.id": f"{self._group}-reader",  # librdkafka wants one; nothing is ever committed by it
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "fetch.wait.max.ms": 50,  # the end of an empty partition is told only after that
-            }
-        )
-        try:
-            consumer.assign([ck.TopicPartition(topic, number, ck.OFFSET_BEGINNING) for number in range(partitions)])
-            yield from self._until_ends(consumer, topic, partitions)
-        finally:
-            consumer.close()
+        bounds = self._offsets.bounds([TopicPartition(topic, number) for number in sorted(wanted)], ANSWER_TIME)
+        return read_whole(self._reader_config(), bounds, self.bootstrap)
 
-    def _until_ends(self, consumer: ck.Consumer, topic: str, partitions: int) -> Iterator[Record]:
-        ended: set[int | None] = set()
-        quiet_since = time.monotonic()
-        while len(ended) < partitions:
-            messages = take(consumer, 0.2, BATCH)
-            if messages:
-                quiet_since = time.monotonic()
-            elif time.monotonic() - quiet_since > READ_TIME:
-                raise BrokerUnreachable(f"no Kafka broker at {self.bootstrap} answered while {topic} was being read")
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    yield record_of(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-                elif not error.retriable():
-                    raise BrokerError(f"the topic {topic} could not be read: {error.str()}")
+    def log_reader(self) -> KafkaLogReader:
+        """Return a reader for going through the log again."""
+        return KafkaLogReader(self._reader_config(), self.bootstrap)
 
-    def _metadata(self, timeout: float) -> Any:
-        try:
-            return AdminClient(self._common).list_topics(timeout=timeout)
-        except KafkaException as error:
-            raise BrokerUnreachable(
-                f"no Kafka broker answered at {self.bootstrap} within {timeout:g} s ({error.args[0].str()}); "
-                "see SPRINTLY_BOOTSTRAP_SERVERS"
-            ) from None
-
-    def _create(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
-        if not topics:
-            return {}
-        admin = AdminClient(self._common)  # kept in a variable: the answers come no more once it is collected
-        new = [NewTopic(t.name, t.partitions, t.replication, config=dict(t.config)) for t in topics]
-        created = {}
-        for name, future in admin.create_topics(new, request_timeout=3 * ANSWER_TIME).items():
-            try:
-                future.result()
-                created[name] = True
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise BrokerError(f"the topic {name} could not be created: {error.args[0].str()}") from None
-                created[name] = False
-        return created
-
-    def _create_embedded(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
-        """The mock cluster makes a topic when a producer asks for it, always with its own number of partitions."""
-        producer = ck.Producer(self._producer_config())
-        for topic in topics:
-            producer.list_topics(topic.name, timeout=ANSWER_TIME)
-        return {topic.name: True for topic in topics}
+    def _search(self, bounds: Mapping[TopicPartition, tuple[int, int]], since: float) -> dict[TopicPartition, int]:
+        """Look for the first record of `since` or later: the embedded cluster answers no questions about time."""
+        records = read_whole(self._reader_config(), bounds, self.bootstrap)
+        found: dict[TopicPartition, int] = {}
+        for record in records:
+            if record.timestamp >= first_millisecond(since):
+                found.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        return found
 
     def _await(self, topics: set[str]) -> None:
         """Wait until the brokers know of topics that the controller has made."""
@@ -219,20 +205,14 @@ class Kafka:
                 raise BrokerError(f"the topic {min(unknown)} was created, but no broker knows it yet")
             time.sleep(0.05)
 
-    def _recognised(self) -> bool | None:
-        """Whether the coordinators know our group by the new protocol; None if they do not say."""
-        admin = AdminClient(self._common)
-        try:
-            listing = admin.list_consumer_groups(request_timeout=ANSWER_TIME).result()
-        except KafkaException:
-            return None
-        if listing.errors:
-            return None
-        return any(g.group_id == self._group and g.type == ConsumerGroupType.CONSUMER for g in listing.valid)
+    def _reader_config(self) -> dict[str, Any]:
+        """The client wants a group; it never joins it, and nothing is ever committed by it."""
+        return PREFETCH | self._ungrouped | {"group.id": f"{self._group}-reader"}
 
     def _group_config(self) -> dict[str, Any]:
         return (
             PREFETCH
+            | FETCH_WAIT
             | self._common
             | {
                 "group.id": self._group,

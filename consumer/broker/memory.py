@@ -1,17 +1,17 @@
 """A working broker in memory, for tests and for whoever tries something without Kafka.
 
 It keeps the promises of `consumer.broker` (one contract suite runs against it and against Kafka) and can be told to
-fail: `fail_next_writes`, `expel`, `reachable`.
+fail: `fail_next_writes`, `expel`, `expire`, `make_anew`, `reachable`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
-from consumer.broker import GroupConsumer, Membership, Rebalance, TopicSpec, Written, missing
+from consumer.broker import Chunk, GroupConsumer, Membership, Rebalance, TopicSpec, Written, missing
 from consumer.broker.memory_group import Group, MemoryConsumer
 from consumer.broker.memory_log import Log
 from consumer.clock import Clock, SystemClock
@@ -54,19 +54,26 @@ class MemoryBroker:
         with self._cluster.lock:
             self._cluster.group(self._group).leave(cast(MemoryConsumer, member))
 
-    # -- what can be looked at
-
-    def committed(self) -> dict[TopicPartition, int]:
-        """Return the committed offsets of the group."""
+    def expire(self, tp: TopicPartition, below: int) -> None:
+        """Drop a partition's records below an offset, as retention does."""
         with self._cluster.lock:
-            return dict(self._cluster.group(self._group).committed)
+            self._cluster.log.expire(tp, below)
+
+    def make_anew(self, topic: str) -> None:
+        """Replace a topic by an empty one of the same name, whose id is another and whose offsets begin with 0.
+
+        What groups have committed stays, and so do their members' partitions: Kafka would take both away first, but
+        not everything that stands for a Kafka does.
+        """
+        with self._cluster.lock:
+            self._cluster.log.make_anew(topic)
+            self._cluster.lock.notify_all()
 
     # -- the protocol
 
     def partitions(self, timeout: float = 5.0) -> dict[str, int]:
         """Return the number of partitions of every topic. Raises BrokerUnreachable where it was told to."""
-        if not self.reachable:
-            raise BrokerUnreachable(f"no Kafka broker answered at memory within {timeout:g} s")
+        self._reach(timeout)
         with self._cluster.lock:
             return {name: len(partitions) for name, partitions in self._cluster.log.topics.items()}
 
@@ -74,6 +81,15 @@ class MemoryBroker:
         """Return the number of brokers. Raises BrokerUnreachable where it was told to."""
         self.partitions(timeout)
         return 1
+
+    def topic_ids(self, topics: Sequence[str], timeout: float = 5.0) -> dict[str, str]:
+        """Return each topic's id. Raises BrokerError for one that is not there."""
+        return {topic: self._cluster.log.ids[topic] for topic in self._there(topics, timeout)}
+
+    def retention(self, topic: str, timeout: float = 5.0) -> float | None:
+        """Return the seconds after which a topic's records expire; None where they never do. (Nothing expires here.)"""
+        (topic,) = self._there([topic], timeout)
+        return self._cluster.log.retention[topic]
 
     def create(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
         """Create topics; for each name, whether it was created (False: it was there)."""
@@ -104,13 +120,51 @@ class MemoryBroker:
                 self._cluster.lock.notify_all()
             yield written
 
-    def read(self, topic: str) -> Iterator[Record]:
-        """Yield all that is in `topic` now, partition by partition, without any group."""
-        if topic not in self.partitions():
-            raise BrokerError(missing(topic))
+    def committed(
+        self, partitions: Sequence[TopicPartition] | None = None, timeout: float = 5.0
+    ) -> dict[TopicPartition, int | None]:
+        """Return what the group has committed, None for nothing; without `partitions`, all that it has."""
+        self._reach(timeout)
         with self._cluster.lock:
-            records = [record for partition in self._cluster.log.topics[topic] for record in partition]
-        yield from records
+            committed = self._cluster.group(self._group).committed
+            return {tp: committed.get(tp) for tp in (committed if partitions is None else partitions)}
+
+    def begins(
+        self, partitions: Sequence[TopicPartition], since: float | None, timeout: float = 5.0
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """Return each partition's oldest offset, and its first of `since` (seconds since 1970) or later."""
+        self._reach(timeout)
+        with self._cluster.lock:
+            log = self._cluster.log
+            for tp in partitions:
+                log.check(tp)
+            oldest = {tp: log.oldest(tp) for tp in partitions}
+            return {tp: (oldest[tp], oldest[tp] if since is None else log.since(tp, since)) for tp in partitions}
+
+    def read(self, topic: str, partitions: Collection[int] | None = None) -> Iterator[Record]:
+        """Yield all that is in `topic` now, or in some of its partitions, one partition after the other."""
+        self._there([topic], 5.0)
+        with self._cluster.lock:
+            log = self._cluster.log
+            wanted = range(len(log.topics[topic])) if partitions is None else sorted(set(partitions))
+            for number in wanted:
+                log.check(TopicPartition(topic, number))
+            return iter([record for number in wanted for record in log.topics[topic][number]])
+
+    def log_reader(self) -> MemoryLogReader:
+        """Return a reader for going through the log again."""
+        return MemoryLogReader(self._cluster, self._reach)
+
+    def _reach(self, timeout: float) -> None:
+        if not self.reachable:
+            raise BrokerUnreachable(f"no Kafka broker answered at memory within {timeout:g} s")
+
+    def _there(self, topics: Sequence[str], timeout: float) -> Sequence[str]:
+        there = self.partitions(timeout)
+        for topic in topics:
+            if topic not in there:
+                raise BrokerError(missing(topic))
+        return topics
 
 
 class Cluster:
@@ -133,6 +187,27 @@ class Cluster:
             partitions = self.log.topics.get(record.topic)
             if partitions is None or (record.partition is not None and record.partition >= len(partitions)):
                 raise BrokerError(missing(record.topic))
+
+
+class MemoryLogReader:
+    """Reads pieces of partitions; see the protocol `LogReader`."""
+
+    def __init__(self, cluster: Cluster, reach: Callable[[float], None]) -> None:
+        """Read after `reach`, which raises BrokerUnreachable where it was told to."""
+        self._cluster = cluster
+        self._reach = reach
+
+    def read(self, tp: TopicPartition, offset: int, most: int, timeout: float) -> Chunk:
+        """Return up to `most` records from `offset` on, and where to go on."""
+        self._reach(timeout)
+        with self._cluster.lock:
+            log = self._cluster.log
+            log.check(tp)
+            records = list(log.after(tp, offset, most))
+            return Chunk(records, records[-1].offset + 1 if len(records) == most else max(offset, log.end(tp)))
+
+    def close(self) -> None:
+        """Give the reader up."""
 
 
 class MemoryWriter:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from consumer.broker import Rebalance
@@ -77,7 +77,8 @@ class MemoryConsumer:
         self._group = group
         self._changed = group.changed
         self._rebalance = rebalance
-        self._assigned: dict[TopicPartition, int] = {}  # as this member believes, and the offset it reads next
+        self._assigned: set[TopicPartition] = set()  # as this member believes
+        self._next: dict[TopicPartition, int] = {}  # of those that have begun, the offset that comes next
         self._paused: set[TopicPartition] = set()
         group.members.append(self)
         self._changed.notify_all()
@@ -95,6 +96,12 @@ class MemoryConsumer:
                 if not self._moves():
                     self._changed.wait(left)
 
+    def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Deliver the records of assigned partitions from these offsets on; others are ignored."""
+        mine = {tp: offset for tp, offset in offsets.items() if tp in self._assigned}
+        self._next |= mine
+        self._paused.difference_update(mine)
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver nothing further from these partitions."""
         self._paused.update(partitions)
@@ -110,7 +117,7 @@ class MemoryConsumer:
     def close(self) -> None:
         """Leave the group; what is still assigned is revoked first."""
         self._lose()
-        self._give_up(set(self._assigned))
+        self._give_up(self._assigned.copy())
         with self._changed:
             self._group.leave(self)
 
@@ -120,7 +127,7 @@ class MemoryConsumer:
         """Bring what this member has to what it is to have, as far as the others have let go of it."""
         self._lose()
         with self._changed:
-            surplus = set(self._assigned) - self._group.target(self)
+            surplus = self._assigned - self._group.target(self)
         self._give_up(surplus)
         with self._changed:
             gained = sorted(self._group.target(self) - set(self._group.owners))
@@ -131,14 +138,14 @@ class MemoryConsumer:
     def _moves(self) -> bool:
         """Whether `_keep_up` has something to do."""
         group = self._group
-        target, assigned = group.target(self), set(self._assigned)
-        return bool(assigned - target or (target - assigned) - set(group.owners) or self not in group.members)
+        target = group.target(self)
+        free = target - self._assigned - set(group.owners)
+        return bool(self._assigned - target or free or self not in group.members)
 
     def _take(self, gained: Iterable[TopicPartition]) -> None:
         for tp in gained:
             self._group.owners[tp] = self
-            self._assigned[tp] = self._group.committed.get(tp, 0)
-            self._paused.discard(tp)
+            self._assigned.add(tp)
             self.generation += 1
 
     def _give_up(self, partitions: set[TopicPartition]) -> None:
@@ -164,13 +171,16 @@ class MemoryConsumer:
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
         self.generation += 1
         for tp in partitions:
-            del self._assigned[tp]
+            self._assigned.discard(tp)
+            self._next.pop(tp, None)
 
     def _fetch(self, most: int) -> list[Record]:
         records: list[Record] = []
-        for tp in sorted(self._assigned.keys() - self._paused):
-            some = self._group.log.after(tp, self._assigned[tp], most - len(records))
+        log = self._group.log
+        for tp in sorted(self._next.keys() - self._paused):
+            self._next[tp] = log.place(tp, self._next[tp])
+            some = log.after(tp, self._next[tp], most - len(records))
             if some:
-                self._assigned[tp] = some[-1].offset + 1
+                self._next[tp] = some[-1].offset + 1
                 records += some
         return records

@@ -10,12 +10,11 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Membership, Written, missing
-from consumer.broker.convert import to_commit
+from consumer.broker.convert import GONE, to_commit
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
 from consumer.event import Outgoing, TopicPartition
 
 ACKNOWLEDGE_TIME = 5.0  # seconds
-GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 SINGLY = {"batch.num.messages": 1, "linger.ms": 0}
 NOT_A_MEMBER = "this member of the consumer group has nothing assigned: its offsets cannot be committed"

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consumer.breaker import BreakerSettings
 from consumer.broker.kafka import Kafka
 from consumer.clock import SystemClock
 from consumer.codec import Codec
 from consumer.core import Core, CoreSettings
 from consumer.dispatcher import Bounds
 from consumer.egress import EgressPolicy
+from consumer.guarded import Guard, GuardedSession
 from consumer.logs import configure, get_logger
-from consumer.pipeline import Pipeline, Timing
+from consumer.patience import Limits
+from consumer.pipeline import Pipeline, Timing, Topics
 from consumer.registry import Registry
 from consumer.router import Router
 from consumer.settings import Settings, unknown_variables
 from consumer.transport import Transport
+from consumer.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from consumer.broker import Broker
     from consumer.health import Health
@@ -67,8 +72,9 @@ def pipeline(
     schemas = registry(settings)
     codec = Codec(registry=schemas is not None)
     core = Core(_core_settings(settings), codec, Router(subscriptions), clock, metrics)
+    policy = EgressPolicy(settings.egress_allow)
     transport = Transport(
-        policy=EgressPolicy(settings.egress_allow),
+        policy=policy,
         connect_timeout=settings.connect_timeout,
         attempt_timeout=settings.attempt_timeout,
         answer_limit=settings.answer_limit,
@@ -78,13 +84,25 @@ def pipeline(
         core,
         broker,
         transport,
-        [settings.topic, settings.replay_topic],
-        needed=[settings.dead_letter_topic],
+        Topics(settings.topic, settings.replay_topic, settings.dead_letter_topic, settings.state_topic),
+        workers=Workers(settings.threads, session=_sessions(settings, policy)),
         schemas=schemas,
         timing=_timing(settings),
         clock=clock,
         health=health,
         metrics=metrics,
+    )
+
+
+def _sessions(settings: Settings, policy: EgressPolicy) -> Callable[[str], GuardedSession]:
+    """Return what makes the session of one attempt of a blocking service, given its delivery id."""
+    return partial(
+        GuardedSession,
+        Guard(policy),
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.attempt_timeout,
+        answer_limit=settings.answer_limit,
+        ca_bundle=_ca_bundle(os.environ.get("SSL_CERT_FILE")),
     )
 
 
@@ -97,12 +115,31 @@ def _core_settings(settings: Settings) -> CoreSettings:
     return CoreSettings(
         topic=settings.topic,
         dead_letter_topic=settings.dead_letter_topic,
+        state_topic=settings.state_topic,
         bounds=Bounds(
             in_flight=settings.max_in_flight,
             in_flight_per_subscription=settings.max_in_flight_per_subscription,
             in_hand=settings.max_in_hand,
             in_hand_per_partition=settings.max_in_hand_per_partition,
+            threads=settings.threads,
+            threads_per_subscription=settings.threads_per_subscription,
         ),
+        breaker=BreakerSettings(
+            failures=settings.breaker_failures,
+            refusals=settings.breaker_refusals,
+            lanes=settings.breaker_lanes,
+            silence=settings.breaker_silence,
+            first_probe=settings.probe_pause,
+            longest_pause=settings.probe_longest_pause,
+        ),
+        limits=Limits(
+            hold=settings.watermark_hold,
+            owed=settings.max_owed,
+            followers=settings.max_followers,
+            attempt=settings.attempt_timeout,
+        ),
+        retry_delays=settings.retry_delays,
+        catch_up=settings.catch_up,
         max_buffered=settings.max_buffered,
         quick_attempts=settings.quick_attempts,
         quick_window=settings.quick_window,
@@ -116,4 +153,5 @@ def _timing(settings: Settings) -> Timing:
         cycle_stall=settings.cycle_stall,
         revoke_timeout=settings.revoke_timeout,
         drain_timeout=settings.drain_timeout,
+        retry_span=sum(settings.retry_delays),
     )

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from consumer.egress import Network
 from consumer.errors import ConfigurationError
+from consumer.retry import RETRY_DELAYS
 from consumer.settings.properties import CLASSIC_ONLY, Scalar, read_properties, write_properties
 from consumer.settings.values import (
     Address,
@@ -24,6 +25,7 @@ from consumer.settings.values import (
     read_choice,
     read_count,
     read_duration,
+    read_durations,
     read_listener,
     read_networks,
     read_path,
@@ -33,6 +35,7 @@ from consumer.settings.values import (
     read_text,
     read_topic,
     write_duration,
+    write_durations,
     write_listener,
     write_networks,
     write_registry,
@@ -44,6 +47,7 @@ PREFIX = "SPRINTLY_"
 EXEMPT = ("SPRINTLY_TEST_", "SPRINTLY_REQUIRE_")  # these steer the project's own tests
 
 _SMALLEST_CYCLE = 2_000_000  # one dead letter holds a whole record: 1 MiB by Kafka's default, and its headers
+_LARGEST_HAND = 10_000  # deliveries; a state takes some 50 bytes for each, and Kafka 1 MiB for a record by default
 _SHORTEST_TRANSACTION = 1.0  # librdkafka refuses a transaction.timeout.ms below 1000 …
 _LONGEST_TRANSACTION = 900.0  # … and a broker, by default, one above its transaction.max.timeout.ms
 _SECRET = ("kafka", "schema_registry_url")  # no sentence repeats what was given for these
@@ -63,6 +67,7 @@ Topic: TypeAlias = Annotated[str, PlainValidator(read_topic)]
 File: TypeAlias = Annotated[Path, PlainValidator(read_path)]
 Count: TypeAlias = Annotated[int, PlainValidator(read_count)]
 Duration: TypeAlias = Annotated[float, PlainValidator(read_duration), _Written(write_duration)]
+Durations: TypeAlias = Annotated[tuple[float, ...], PlainValidator(read_durations), _Written(write_durations)]
 Size: TypeAlias = Annotated[int, PlainValidator(read_size), _Written(write_size)]
 Listener: TypeAlias = Annotated[Address | None, PlainValidator(read_listener), _Written(write_listener)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], PlainValidator(read_networks), _Written(write_networks)]
@@ -148,6 +153,48 @@ class Settings(BaseSettings):
     )
     quick_window: Duration = Field(
         default=5.0, description="How long after the first attempt a quick one may still begin."
+    )
+    retry_delays: Durations = Field(
+        default=RETRY_DELAYS,
+        description="How long what failed in its quick attempts is owed before each further one; due times are"
+        " rounded up to 5s. After the last it is a dead letter.",
+    )
+    watermark_hold: Duration = Field(
+        default=5.0,
+        description="The longest that an unfinished delivery holds its partition's committed offset; then it is owed.",
+    )
+    max_owed: Count = Field(
+        default=200_000,
+        description="Deliveries that a replica is owed one by one; with more, subscriptions fall behind instead.",
+    )
+    max_followers: Count = Field(
+        default=250,
+        description="Events of one key that wait behind a failing one while others are delivered; with more, it"
+        " becomes a dead letter.",
+    )
+    catch_up: Count = Field(
+        default=500,
+        description="Unfinished deliveries in a partition with which a subscription that is behind still reads on.",
+    )
+    breaker_failures: Count = Field(
+        default=10, description="Failures in a row after which a destination is believed down."
+    )
+    breaker_refusals: Count = Field(
+        default=20, description="Permanent answers in a row after which a destination is believed down."
+    )
+    breaker_lanes: Count = Field(
+        default=3, description="Record keys over which either must have come: one bad item is no outage."
+    )
+    breaker_silence: Duration = Field(
+        default=600.0, description="How long attempts may deliver nothing before a destination is believed down."
+    )
+    probe_pause: Duration = Field(
+        default=5.0, description="How long after that it is probed first; each further pause is twice as long."
+    )
+    probe_longest_pause: Duration = Field(default=300.0, description="The longest pause between two probes.")
+    threads: Count = Field(default=16, description="Threads that send for services which are blocking.")
+    threads_per_subscription: Count = Field(
+        default=2, description="Threads that one subscription of such a service may use at once."
     )
     cycle_interval: Duration = Field(
         default=1.0, description="How often outcomes are made durable, each time in one transaction."
@@ -262,6 +309,9 @@ _NOT_ABOVE = (
     ("max_in_flight_per_subscription", "max_in_flight"),
     ("max_in_hand_per_partition", "max_in_hand"),
     ("revoke_timeout", "drain_timeout"),
+    ("catch_up", "max_in_hand_per_partition"),
+    ("probe_pause", "probe_longest_pause"),
+    ("threads_per_subscription", "threads"),
 )
 
 
@@ -291,6 +341,9 @@ def _too_large(settings: Settings) -> Iterator[str]:
 
 
 def _out_of_range(settings: Settings) -> Iterator[str]:
+    if settings.max_in_hand_per_partition > _LARGEST_HAND:
+        place = variable("max_in_hand_per_partition")
+        yield f"{place}: must be at most {_LARGEST_HAND}, since what is owed of a partition has to fit into one record"
     if settings.cycle_stall <= settings.cycle_interval:
         interval = f"{variable('cycle_interval')} ({write_duration(settings.cycle_interval)})"
         yield f"{variable('cycle_stall')}: must be longer than {interval}"

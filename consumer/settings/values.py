@@ -54,6 +54,19 @@ def read_duration(value: object) -> float:
     return seconds
 
 
+def read_durations(value: object) -> tuple[float, ...]:
+    """Return the durations of a comma-separated text or of a list, each as `read_duration` takes it; at least one."""
+    parts = list(value) if isinstance(value, list | tuple) else str(value).split(",")
+    if not any(str(part).strip() for part in parts):
+        raise ValueError("must be at least one duration, as in 30s,5m,2h")
+    return tuple(read_duration(part) for part in parts)
+
+
+def write_durations(durations: Iterable[float]) -> str:
+    """Return the text that `read_durations` reads as these durations."""
+    return ",".join(write_duration(duration) for duration in durations)
+
+
 def write_duration(seconds: float) -> str:
     """Return the shortest text that `read_duration` reads as these seconds."""
     for unit in ("d", "h", "m", "s"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import pytest
-from brokers import Bench, Member, embedded_bench, until
+from brokers import Bench, Member, until
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
@@ -17,13 +18,19 @@ from kafka import free_port
 
 from consumer.broker import Rebalance, TopicSpec
 from consumer.broker import group as group_module
+from consumer.broker.admin import Admin
 from consumer.broker.group import KafkaConsumer
-from consumer.broker.kafka import CLASSIC, CONSUMER, Kafka
+from consumer.broker.kafka import CLASSIC, CONSUMER, EmbeddedKafka, Kafka
+from consumer.broker.offsets import Offsets
 from consumer.errors import BrokerUnreachable, WriterLost
-from consumer.event import Outgoing
+from consumer.event import Outgoing, TopicPartition
 from consumer.topics import topic_specs
 
 DAY_MS = 24 * 60 * 60 * 1000
+
+
+# Good for a member of the group alone: a client outside it would not start with them.
+OF_MEMBERS = {"max.poll.interval.ms": 2000, "group.remote.assignor": "uniform"}
 
 
 @pytest.fixture
@@ -93,11 +100,21 @@ def test_three_replicas_ask_for_two_that_are_in_sync() -> None:
 def test_a_broker_that_does_not_answer_is_named() -> None:
     address = f"127.0.0.1:{free_port()}"
     kafka = Kafka(address, "group")
-    began = time.monotonic()
-    for question in (kafka.partitions, kafka.size):
+    places = [TopicPartition("t", 0)]
+    questions: list[Callable[[float], object]] = [
+        kafka.partitions,
+        kafka.size,
+        lambda timeout: kafka.topic_ids(["t"], timeout),
+        lambda timeout: kafka.retention("t", timeout),
+        lambda timeout: kafka.committed(places, timeout),
+        lambda timeout: kafka.begins(places, None, timeout),
+        lambda timeout: kafka.log_reader().read(places[0], 0, 1, timeout),
+    ]
+    for question in questions:
+        began = time.monotonic()
         with pytest.raises(BrokerUnreachable, match=address):
             question(0.5)
-    assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 3
 
 
 def test_nothing_begins_where_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +128,63 @@ def test_nothing_begins_where_no_broker_answers(monkeypatch: pytest.MonkeyPatch)
     ):
         with pytest.raises(BrokerUnreachable, match=address):
             attempt()
+
+
+def test_a_reader_whose_broker_goes_away_says_so_in_time() -> None:
+    cluster = EmbeddedKafka()
+    bench = Bench("passing", cluster.kafka)
+    topic = bench.topic()
+    bench.produce(topic, [b"0"], partition=0)
+    reader = bench.broker.log_reader()
+    assert len(reader.read(TopicPartition(topic, 0), 0, 1, 5.0).records) == 1
+    del cluster, bench
+    gc.collect()
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(BrokerUnreachable):
+            reader.read(TopicPartition(topic, 1), 0, 1, 1.0)
+        assert time.monotonic() - began < 3
+    reader.close()
+
+
+def test_properties_for_members_keep_nobody_from_reading(kafka_bootstrap: str, topic: str) -> None:
+    kafka = Kafka(kafka_bootstrap, "group", protocol="consumer", properties=OF_MEMBERS)
+    place = TopicPartition(topic, 0)
+    assert list(kafka.read(topic)) == []
+    assert kafka.log_reader().read(place, 0, 1, 5.0) == ([], 0)
+    assert kafka.committed([place]) == {place: None}
+    assert kafka.begins([place], 0.0) == {place: (0, 0)}
+
+
+def test_a_topic_made_anew_has_another_id(kafka: Kafka, topic: str) -> None:
+    before = kafka.topic_ids([topic])
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for future in admin.delete_topics([topic]).values():
+        future.result()
+    deadline = time.monotonic() + 20
+    while topic in kafka.partitions():
+        assert time.monotonic() < deadline
+    kafka.create([TopicSpec(topic, 1)])
+    assert kafka.topic_ids([topic]) != before
+
+
+def test_partitions_begin_as_soon_as_their_logs_are_known(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "REST", 0.1)
+    topic = embedded.topic()
+    embedded.produce(topic, [b"0", b"1"], partition=0)
+    asked = Offsets.bounds
+    answers = [BrokerUnreachable("nobody is there"), BrokerUnreachable("still")]
+
+    def bounds(self: Offsets, partitions: Sequence[TopicPartition], timeout: float) -> object:
+        if answers:
+            raise answers.pop(0)
+        return asked(self, partitions, timeout)
+
+    monkeypatch.setattr(Offsets, "bounds", bounds)
+    member = Member(embedded.broker, [topic])
+    until(lambda: len(member.records) == 2, member)
+    assert member.troubles == [f"4 partition(s) cannot begin yet: {why}" for why in ("nobody is there", "still")]
+    member.consumer.close()
 
 
 def test_a_writer_without_a_broker_is_lost() -> None:
@@ -133,11 +207,6 @@ def test_a_writer_that_lost_its_producer_goes_on_with_another(
     assert [record.value for record in kafka.read(topic)] == [b"1", b"2", b"3"]
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Bench:
-    return embedded_bench()
-
-
 def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that does not know the new protocol lets its client try in silence: here, as the topic is missing."""
     monkeypatch.setattr(group_module, "SILENCE", 0.2)
@@ -149,8 +218,16 @@ def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, mo
     class Old:
         def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> KafkaConsumer:
             return KafkaConsumer(
-                config | CONSUMER, list(topics), rebalance, fall_back=config | CLASSIC, recognised=answers.pop
+                config | CONSUMER,
+                list(topics),
+                rebalance,
+                lambda partitions, _timeout: dict.fromkeys(partitions, (0, 0)),
+                fall_back=config | CLASSIC,
+                recognised=answers.pop,
             )
+
+        def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
+            return kafka.committed(partitions, timeout)
 
     member = Member(Old(), ["not-there-yet"])
     until(lambda: not answers, member)
@@ -162,7 +239,7 @@ def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, mo
 
 def test_who_may_not_fall_back_says_what_is_wrong(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_module, "SILENCE", 0.2)
-    monkeypatch.setattr(Kafka, "_recognised", lambda _self: False)
+    monkeypatch.setattr(Admin, "recognises", lambda _self, _group: False)
     kafka = embedded.broker
     assert isinstance(kafka, Kafka)
     member = Member(Kafka(kafka.bootstrap, "strict", protocol="consumer"), ["never-there"])

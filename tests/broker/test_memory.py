@@ -79,7 +79,17 @@ def test_a_transaction_leaves_a_hole_in_the_offsets(broker: MemoryBroker) -> Non
 
 def test_out_of_reach_is_said_until_it_is_there_again(broker: MemoryBroker) -> None:
     broker.reachable = False
-    for question in (broker.partitions, broker.size):
+    reader = broker.log_reader()
+    for question in (
+        broker.partitions,
+        broker.size,
+        broker.committed,
+        lambda: broker.topic_ids(["t"]),
+        lambda: broker.retention("t"),
+        lambda: broker.begins([PLACE], None),
+        lambda: broker.read("t"),
+        lambda: reader.read(PLACE, 0, 1, 1.0),
+    ):
         with pytest.raises(BrokerUnreachable):
             question()
     broker.reachable = True
@@ -101,6 +111,46 @@ def test_who_was_thrown_out_is_told_and_joins_again(broker: MemoryBroker) -> Non
     until(lambda: len(member.records) == 3, member)
     assert member.events == ["assigned", "lost", "assigned"]
     assert member.values == [b"0", b"1", b"1"], "it goes on from what is committed"
+
+
+def test_records_expire_when_they_are_told_to(broker: MemoryBroker) -> None:
+    list(broker.produce([record(b"%d" % number) for number in range(10)]))
+    member = Member(broker, ["t"], begins=False)
+    until(lambda: member.owned, member)
+    broker.expire(PLACE, 4)
+    broker.expire(PLACE, 2)
+    member.consumer.begin({PLACE: 1})
+    assert [r.offset for r in member.poll(most=2)] == [4, 5]
+    broker.expire(PLACE, 8)
+    assert [r.offset for r in member.poll()] == [8, 9]
+    broker.expire(PLACE, 99)
+    assert list(broker.read("t")) == []
+    assert broker.begins([PLACE], 0.0) == {PLACE: (10, 10)}
+    list(broker.produce([record()]))
+    assert [r.offset for r in member.poll()] == [10]
+
+
+def test_a_topic_made_anew_is_empty_and_another(broker: MemoryBroker) -> None:
+    list(broker.produce([record(b"%d" % number) for number in range(10)]))
+    broker.expire(PLACE, 5)
+    member = Member(broker, ["t"])
+    until(lambda: len(member.records) == 5, member)
+    before = broker.topic_ids(["t"])
+    broker.make_anew("t")
+    assert broker.topic_ids(["t"]) != before
+    assert list(broker.read("t")) == []
+    assert broker.begins([PLACE], None) == {PLACE: (0, 0)}
+    assert broker.log_reader().read(PLACE, 7, 10, 1.0) == ([], 7)
+    list(broker.produce([record(b"new")]))
+    assert [(r.offset, r.value) for r in member.poll()] == [(0, b"new")], "a place that is gone begins with the oldest"
+
+
+def test_what_a_group_has_committed_can_be_looked_at_whole(broker: MemoryBroker) -> None:
+    member = Member(broker, ["t"])
+    until(lambda: member.owned, member)
+    broker.writer().write([], {PLACE: 7}, member.consumer.membership())
+    assert broker.committed() == {PLACE: 7}
+    assert broker.of_group("other").committed() == {}
 
 
 def test_a_poll_that_waits_is_woken_by_what_comes(broker: MemoryBroker) -> None:

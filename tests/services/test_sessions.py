@@ -10,7 +10,17 @@ import pytest
 import requests
 from receivers import Receiver, Reply
 
-from services import PingSession, RecordingSession, SecretUrl, ServiceBase, ServiceError, ServiceOptions, record
+from services import (
+    PingSession,
+    RecordingSession,
+    SecretUrl,
+    ServiceBase,
+    ServiceError,
+    ServiceOptions,
+    Session,
+    StandardWebhook,
+    record,
+)
 
 PAYLOAD = {"action": "created", "model": "Item", "product": {"id": 1}, "attributes": {"number": 1}}
 
@@ -86,7 +96,59 @@ def test_time_outs_have_defaults_and_can_be_set() -> None:
         session.mount("http://", Noting())
         session.post("http://a/")
         session.post("http://a/", timeout=1)
-    assert used == [(5.0, 15.0), 1]
+        session.timeout = (1.0, 2.0)
+        session.post("http://a/")
+    assert used == [(5.0, 15.0), 1, (1.0, 2.0)]
+
+
+class Delivering(PingSession):
+    """A session as the consumer gives it to a blocking service."""
+
+    delivery_id = "msg-1"
+
+
+def test_a_redirect_to_an_impossible_address_is_an_answer_like_any_other() -> None:
+    receiver = Receiver([Reply(302, headers={"Location": "http://["})])
+    with receiver, PingSession() as session, pytest.raises(requests.HTTPError, match="answered 302"):
+        session.get(receiver.url)
+
+
+@pytest.mark.parametrize("session", [PingSession(), RecordingSession()])
+def test_outside_of_a_delivery_there_is_no_id(session: Session) -> None:
+    assert session.delivery_id == ""
+
+
+def test_a_request_of_a_delivery_names_it_whatever_the_service_says(receiver: Receiver) -> None:
+    with Delivering() as session:
+        session.get(receiver.url)
+        session.get(receiver.url, headers={"Webhook-ID": "another"})
+        session.send(requests.Request("GET", receiver.url).prepare())
+    with PingSession() as session:
+        session.get(receiver.url)
+    assert [got.headers.get("webhook-id") for got in receiver.requests] == ["msg-1"] * 3 + [None]
+
+
+@pytest.mark.parametrize("body", [{"data": "text"}, {"data": b"bytes"}, {"json": {"a": 1}}, {}])
+@pytest.mark.parametrize("of_the_session", [False, True])
+def test_a_request_of_a_delivery_is_signed_under_its_id(
+    receiver: Receiver, body: dict[str, Any], of_the_session: bool
+) -> None:
+    auth = StandardWebhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    with Delivering() as session:
+        session.auth = auth if of_the_session else None
+        session.post(receiver.url, auth=None if of_the_session else auth, **body)
+    [got] = receiver.requests
+    expected = auth.headers("msg-1", int(got.headers["webhook-timestamp"]), got.body)
+    assert expected.items() <= dict(got.headers).items()
+
+
+def test_what_a_service_has_signed_by_itself_keeps_its_id(receiver: Receiver) -> None:
+    auth = StandardWebhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    prepared = requests.Request("POST", receiver.url, json={"a": 1}, auth=auth).prepare()
+    with Delivering() as session:
+        session.send(prepared)
+    [got] = receiver.requests
+    assert got.headers["webhook-id"] == prepared.headers["webhook-id"] != "msg-1"
 
 
 def recorded(send: Any) -> requests.Request:

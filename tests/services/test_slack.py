@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from payloads import NAMES, documented, payloads
 from receivers import Receiver
 
-from services import OptionsError, Payload
+from services import OptionsError, Payload, RateLimit
 from services._mrkdwn import escape
 from services.slack import Service
 
@@ -148,6 +148,10 @@ def test_a_channel_is_named_if_it_is_given() -> None:
 
 def test_new_things_are_announced() -> None:
     assert Service.events == ("*.created",)
+
+
+def test_no_more_is_sent_than_slack_takes() -> None:
+    assert Service.rate == RateLimit(per_second=1, burst=4)
 
 
 def test_alone_it_posts_json() -> None:

@@ -1,0 +1,253 @@
+"""Where a scenario plays: topics and a group of its own on a Kafka, replicas as real processes, figures for a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from benchmarks.arrivals import Arrival, Place, first_times
+from benchmarks.cluster import PARTITIONS, Cluster
+from benchmarks.destinations import Destinations
+from benchmarks.events import Events
+from benchmarks.process import Process
+from consumer.broker.kafka import Kafka
+from consumer.event import Record, TopicPartition
+from consumer.settings import Settings
+from consumer.state import State, latest_states
+from consumer.topics import DEAD_LETTERS, STATES
+
+STALLED = 90.0  # seconds without any progress after which a scenario has failed
+LOOK = 0.02
+ANSWER = 30.0  # seconds that Kafka may take; what a killed replica left open is waited for
+
+
+class Broken(Exception):
+    """A scenario could not be played to its end: what came instead."""
+
+
+@dataclass
+class Findings:
+    """What a scenario came to: figures for people, problems that must not be, the settings in force, the machine."""
+
+    title: str
+    figures: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+
+    def figure(self, name: str, value: object) -> None:
+        """Note a figure; numbers get commas."""
+        self.figures.append((name, f"{value:,}" if isinstance(value, int) else str(value)))
+
+    def bound(self, name: str, value: object, *, kept: bool) -> None:
+        """Note a figure that has to keep a bound."""
+        self.figure(name, value)
+        if not kept:
+            self.problems.append(f"{name}: {value}")
+
+
+class Stage:
+    """One topic with what belongs to it, one group, one subscriptions file."""
+
+    def __init__(self, bootstrap: str, topic: str, group: str, folder: Path, settings: Mapping[str, str]) -> None:
+        self.topic = topic
+        self.group = group
+        self._bootstrap = bootstrap
+        self._folder = folder
+        self._settings = settings
+        self._kafka = Kafka(bootstrap, group)
+        self._subscriptions = folder / "subscriptions.yaml"
+        self._started = 0
+
+    def subscribe(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Write the subscriptions file."""
+        self._subscriptions.write_text(json.dumps({"subscriptions": list(entries)}))  # JSON is YAML
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a replica: what is not told here is as the benchmark's own environment says."""
+        return {
+            **os.environ,
+            "SPRINTLY_BOOTSTRAP_SERVERS": self._bootstrap,
+            "SPRINTLY_TOPIC": self.topic,
+            "SPRINTLY_GROUP_ID": self.group,
+            "SPRINTLY_SUBSCRIPTIONS": str(self._subscriptions),
+            "SPRINTLY_EGRESS_ALLOW": "127.0.0.0/8",
+            "SPRINTLY_HTTP": "127.0.0.1:0",
+            **self._settings,
+        }
+
+    def start(self) -> Process:
+        """Start a replica, as an operator does."""
+        self._started += 1
+        log = self._folder / f"replica-{self._started}.log"
+        return Process([sys.executable, "-m", "consumer", "consume"], self.environ, log)
+
+    @contextmanager
+    def consuming(self) -> Iterator[Process]:
+        """Start a replica, and wait until it has begun; it is stopped when the block ends."""
+        with self.start() as replica:
+            await_log(replica, "partitions taken over")
+            yield replica
+
+    def produce(self, events: Events, numbers: Iterable[int]) -> dict[int, Place]:
+        """Write the event of each number as soon as it is given; returns where each lies."""
+        given: list[int] = []
+
+        def records() -> Iterator[Any]:
+            for number in numbers:
+                given.append(number)
+                yield events.record(self.topic, number)
+
+        written = self._kafka.produce(records())
+        return {given[place]: (each.partition, each.offset) for place, each in enumerate(written)}
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings in force; secrets masked."""
+        return {each.variable: each.value or "(none)" for each in Settings.load(self.environ).describe()}
+
+    # -- what Kafka has
+
+    def committed(self) -> dict[int, int]:
+        """Return the committed offset of each partition, 0 for none."""
+        partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
+        return {tp.partition: offset or 0 for tp, offset in self._kafka.committed(partitions, ANSWER).items()}
+
+    def state_records(self) -> list[Record]:
+        """Return all records of the state topic that are still there."""
+        return list(self._kafka.read(self.topic + STATES))
+
+    def states(self) -> list[State]:
+        """Return what is owed, as the state topic says."""
+        states, problems = latest_states(self.state_records())
+        if problems:
+            raise Broken("; ".join(problems))
+        return list(states.values())
+
+    def letters(self) -> list[Record]:
+        """Return all records of the dead-letter topic."""
+        return list(self._kafka.read(self.topic + DEAD_LETTERS))
+
+
+@contextmanager
+def stage(bootstrap: str, settings: Mapping[str, str] | None = None) -> Iterator[Stage]:
+    """Give a new topic and a new group until the block ends."""
+    cluster = Cluster(bootstrap, Events())
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        cluster.topic() as topic,
+        cluster.group() as group,
+    ):
+        yield Stage(bootstrap, topic, group, Path(folder), settings or {})
+
+
+def webhook(id_: str, url: str) -> dict[str, Any]:
+    """Return a subscription of all products' events to a webhook."""
+    return {"id": id_, "product": "*", "service": "webhook", "options": {"urls": url}}
+
+
+def paced(numbers: Sequence[int], rate: float) -> Iterator[int]:
+    """Give numbers one by one, `rate` a second."""
+    began = time.monotonic()
+    for place, number in enumerate(numbers):
+        time.sleep(max(0.0, began + place / rate - time.monotonic()))
+        yield number
+
+
+def rest(until: float) -> None:
+    """Sleep until this time (monotonic)."""
+    time.sleep(max(0.0, until - time.monotonic()))
+
+
+# -- waiting
+
+
+def await_log(replica: Process, words: str) -> None:
+    """Wait until a replica has said something."""
+    await_that(lambda: words in replica.text, f"it never said {words!r}", replica)
+
+
+def await_count(destinations: Destinations, wanted: Mapping[str, int], replica: Process) -> None:
+    """Wait until destinations got so many requests; a long time without any is a failure."""
+    seen, moved = -1, time.monotonic()
+    while not all(destinations.count(name) >= count for name, count in wanted.items()):
+        now = sum(destinations.count(name) for name in wanted)
+        if now > seen:
+            seen, moved = now, time.monotonic()
+        counts = {name: destinations.count(name) for name in wanted}
+        _check(replica, moved, f"{counts} of {dict(wanted)} came, and then none")
+        time.sleep(LOOK)
+
+
+def await_that(true: Callable[[], object], otherwise: str, replica: Process) -> None:
+    """Wait until something is true."""
+    began = time.monotonic()
+    while not true():
+        _check(replica, began, otherwise)
+        time.sleep(10 * LOOK)
+
+
+def _check(replica: Process, since: float, otherwise: str) -> None:
+    if not replica.running:
+        raise Broken(f"a replica ended by itself: {replica.last_words}")
+    if time.monotonic() - since > STALLED:
+        raise Broken(f"{otherwise} for {STALLED:g} s: {replica.last_words}")
+
+
+# -- figures
+
+
+def metric(replica: Process, name: str) -> float:
+    """Return a gauge that a replica serves."""
+    (port,) = re.findall(r'"port": ?(\d+)', replica.text)
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER) as answer:
+        text: str = answer.read().decode()
+    found = re.search(rf"^sprintly_{name} (\S+)$", text, re.MULTILINE)
+    if found is None:
+        raise Broken(f"no metric sprintly_{name}")
+    return float(found[1])
+
+
+def pace(arrivals: Iterable[Arrival]) -> float:
+    """Return deliveries a second, from the first to the last; what came twice counts once."""
+    times = sorted(first_times(arrivals).values())
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
+class Memory:
+    """Samples a replica's memory while the block lasts: MB by seconds since the beginning."""
+
+    def __init__(self, replica: Process, every: float = 0.5) -> None:
+        self.samples: list[tuple[float, float]] = []
+        self._replica = replica
+        self._every = every
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def highest(self, since: float = 0.0, until: float = float("inf")) -> float:
+        """Return the most between two times."""
+        return max((mb for at, mb in self.samples if since <= at < until), default=0.0)
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        while not self._ended.wait(self._every) and self._replica.running:
+            self.samples.append((time.monotonic() - began, self._replica.resident()))
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()

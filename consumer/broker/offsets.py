@@ -1,0 +1,84 @@
+"""Questions about places in partitions: how far the logs go, when records came, and what the group has committed.
+
+Each is asked by a client of its own, which joins no group and commits nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any, TypeAlias
+
+import confluent_kafka as ck
+from confluent_kafka import KafkaException
+
+from consumer.broker import first_millisecond
+from consumer.broker.convert import at, no_answer, refusal, theirs
+from consumer.event import TopicPartition
+
+# A lookup by time takes these, which are Kafka's own, for times; so one request asks for all partitions of a broker.
+END, OLDEST = -1, -2
+AGAIN = 0.05  # seconds after which a question is asked again: leaders move, and of a new topic not all is known at once
+
+# What a client is asked about partitions, within so many seconds: it raises KafkaException, or each answer may be one.
+Question: TypeAlias = Callable[[ck.Consumer, list[ck.TopicPartition], float], list[ck.TopicPartition]]
+
+
+class Offsets:
+    """What the cluster knows about offsets; see the protocol `Broker` for what is raised."""
+
+    def __init__(self, config: Mapping[str, Any], bootstrap: str) -> None:
+        """Ask by clients of `config`, which names the group."""
+        self._config = dict(config)
+        self._bootstrap = bootstrap
+
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
+        """Return what the group has committed, None for nothing; offsets in open transactions are waited for."""
+        with closing(self._client("read_committed")) as client:  # by which it waits, and asks again itself
+            found = self._ask(client, theirs(partitions), timeout, ck.Consumer.committed)
+        return {tp: offset if offset >= 0 else None for tp, offset in found.items()}
+
+    def bounds(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the oldest offset of each partition and its end, uncommitted records included (the high watermark)."""
+        with closing(self._client("read_uncommitted")) as client:
+            oldest = self._look_up(client, partitions, OLDEST, timeout)
+            ends = self._look_up(client, partitions, END, timeout)
+        return {tp: (oldest[tp], ends[tp]) for tp in partitions}
+
+    def since(self, partitions: Sequence[TopicPartition], since: float, timeout: float) -> dict[TopicPartition, int]:
+        """Return the first offset of each partition that is of `since` or later; those without one are left out."""
+        with closing(self._client("read_uncommitted")) as client:
+            found = self._look_up(client, partitions, first_millisecond(since), timeout)
+        return {tp: offset for tp, offset in found.items() if offset >= 0}
+
+    def _client(self, isolation: str) -> ck.Consumer:
+        return ck.Consumer(self._config | {"isolation.level": isolation})
+
+    def _look_up(
+        self, client: ck.Consumer, partitions: Sequence[TopicPartition], when: int, timeout: float
+    ) -> dict[TopicPartition, int]:
+        return self._ask(client, [at(tp, when) for tp in partitions], timeout, ck.Consumer.offsets_for_times)
+
+    def _ask(
+        self, client: ck.Consumer, partitions: list[ck.TopicPartition], timeout: float, question: Question
+    ) -> dict[TopicPartition, int]:
+        """Ask until there is an answer for all partitions, a refusal, or no time left."""
+        deadline = time.monotonic() + timeout
+        while partitions:
+            left = deadline - time.monotonic()
+            try:
+                answers = question(client, partitions, max(0.0, left))
+                for answer in answers:
+                    if answer.error is not None:
+                        raise KafkaException(answer.error)
+            except KafkaException as error:
+                reason = error.args[0]
+                if refused := refusal(reason, ", ".join(sorted({tp.topic for tp in partitions}))):
+                    raise refused from None
+                if left <= AGAIN:
+                    raise no_answer(self._bootstrap, timeout, reason) from None
+                time.sleep(AGAIN)
+            else:
+                return {TopicPartition(answer.topic, answer.partition): answer.offset for answer in answers}
+        return {}

@@ -1,0 +1,108 @@
+"""What is known of one subscription in one replica: what is ready to be sent, and whether anything may be sent now."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from consumer.breaker import Breaker, BreakerSettings
+
+if TYPE_CHECKING:
+    from consumer.delivery import Delivery
+    from consumer.flow import Flow
+    from consumer.subscriptions import Subscription
+    from services import RateLimit
+
+
+class Line:
+    """Deliveries of one subscription that are ready, first come first. The late ones are owed, the others live."""
+
+    __slots__ = ("channel", "late", "queued", "ready")
+
+    def __init__(self, channel: Channel, *, late: bool) -> None:
+        self.channel = channel
+        self.late = late
+        self.ready: deque[Delivery] = deque()  # some may have been sent, or taken back, meanwhile: their place says so
+        self.queued = False  # whether it stands in the ring of those that may start something
+
+
+class Tokens:
+    """The rate that a destination allows: a bucket that fills steadily."""
+
+    def __init__(self, limit: RateLimit, now: float) -> None:
+        self._limit = limit
+        self._level = float(limit.burst)
+        self._at = now
+        self.share = 1.0  # of the rate, which other replicas use as well
+
+    def take(self, now: float) -> float:
+        """Take one token; returns 0, or the seconds until there is one."""
+        rate = self._limit.per_second * self.share
+        self._level = min(float(self._limit.burst), self._level + (now - self._at) * rate)
+        self._at = now
+        if self._level >= 1:
+            self._level -= 1
+            return 0.0
+        return max((1 - self._level) / rate, 0.001)
+
+    @property
+    def window(self) -> int:
+        """How many events are worth keeping in memory: those of some seconds."""
+        return max(10, int(5 * self._limit.per_second * self.share))
+
+
+class Channel:
+    """One subscription. It rests while its destination has asked for it, or is believed down."""
+
+    __slots__ = (
+        "asked",
+        "blocking",
+        "breaker",
+        "delivered_at",
+        "failing_since",
+        "flows",
+        "in_flight",
+        "in_hand",
+        "last_error",
+        "late",
+        "limit",
+        "live",
+        "probe",
+        "rests_until",
+        "subscription",
+        "throttled",
+        "throttles",
+        "tokens",
+    )
+
+    def __init__(self, subscription: Subscription, limit: int, breaker: BreakerSettings, now: float) -> None:
+        """Begin with at most `limit` attempts at once."""
+        self.subscription = subscription
+        self.blocking = subscription.service.blocking
+        self.limit = limit
+        self.breaker = Breaker(breaker)
+        self.tokens = Tokens(subscription.service.rate, now) if subscription.service.rate else None
+        self.live = Line(self, late=False)
+        self.late = Line(self, late=True)
+        self.flows: dict[Flow, None] = {}
+        self.in_flight = 0
+        self.in_hand = 0
+        self.throttled = False  # whether its receiver has asked it to wait, or its rate is used up
+        self.asked = False  # whether it was its receiver
+        self.rests_until = 0.0  # (monotonic)
+        self.throttles = 0  # how often in a row it was asked
+        self.probe: Delivery | None = None  # the one that tries whether the destination is back
+        self.delivered_at = 0.0  # when something was delivered last (seconds since 1970)
+        self.failing_since = 0.0  # when its destination was found down (seconds since 1970); 0 while it is not
+        self.last_error = ""
+
+    def touch(self) -> None:
+        """Have its states written: what they say of the destination has changed."""
+        for flow in self.flows:
+            if flow.owed or flow.next is not None:
+                flow.touch()
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing may be sent now, probes apart."""
+        return self.throttled or self.breaker.open

@@ -1,0 +1,222 @@
+"""Connections for blocking services: a name goes in, a socket to an address that the egress policy permits comes out.
+
+`Guard` is the check by itself, for whatever speaks over a socket; `GuardedSession` is a `requests` session behind it.
+The transport asks the same policy at the same place: where the address that is really connected to is known.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import certifi
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from consumer.egress import EgressPolicy
+from services import PingSession, ServiceError
+
+AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
+"""One of `socket.getaddrinfo`'s: family, type, protocol, canonical name, address."""
+Resolve: TypeAlias = Callable[[str, int], Sequence[AddressInfo]]
+Options: TypeAlias = Sequence[tuple[int, int, int | bytes]]
+"""What `socket.setsockopt` is called with."""
+
+_READ_AT_ONCE = 16_384  # bytes of an answer
+
+
+class Refused(Exception):
+    """Nothing is connected to, now or ever: the text is one sentence with the host and the reason.
+
+    No `requests.RequestException` and no OSError: a service that handles those has not handled this.
+    """
+
+
+def system_resolver(host: str, port: int) -> Sequence[AddressInfo]:
+    """Return the addresses that the system knows for `host`; raises socket.gaierror."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+class Guard:
+    """Opens connections to addresses that `policy` permits, and to no others.
+
+    The very address that was judged is the one connected to: a name that means something else a moment later gains
+    nothing by it. `resolve` is used in place of the system's resolver.
+    """
+
+    def __init__(self, policy: EgressPolicy, *, resolve: Resolve = system_resolver) -> None:
+        self._policy = policy
+        self._resolve = resolve
+
+    def connect(self, host: str, port: int, timeout: float | None, options: Options = ()) -> socket.socket:
+        """Return a connection to the first permitted address of `host` that answers within `timeout` seconds in all.
+
+        Raises Refused if no address of it is permitted, and OSError (gaierror, TimeoutError …) if none answers. How
+        long the resolver takes is its own affair.
+        """
+        found = self._found(host, port)
+        permitted = [info for info in found if self._policy.permits(info[4][0])]
+        if found and not permitted:
+            raise Refused(f"no connection to {host}: {self._policy.reason(found[0][4][0])}")
+        return _first_that_answers(permitted, timeout, options)
+
+    def _found(self, host: str, port: int) -> Sequence[AddressInfo]:
+        try:
+            return self._resolve(host, port)
+        except UnicodeError:  # a label that is empty or too long
+            raise Refused(f"no connection to {host}: that is not the name of a host") from None
+
+    @cached_property
+    def pools(self) -> Mapping[str, type[HTTPConnectionPool]]:
+        """The connection pools that urllib3 is to use for each scheme; their connections are this guard's."""
+        guard = self
+
+        class GuardedConnection(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return _connected(guard, self)
+
+        class GuardedTlsConnection(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                return _connected(guard, self)
+
+        class GuardedPool(HTTPConnectionPool):
+            ConnectionCls = GuardedConnection
+
+        class GuardedTlsPool(HTTPSConnectionPool):
+            ConnectionCls = GuardedTlsConnection
+
+        return {"http": GuardedPool, "https": GuardedTlsPool}
+
+
+def _first_that_answers(addresses: Iterable[AddressInfo], timeout: float | None, options: Options) -> socket.socket:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    failure = OSError("the host has no address")
+    for address in addresses:
+        try:
+            opened = _opened(address, deadline, options)
+        except OSError as error:
+            failure = error
+        else:
+            opened.settimeout(timeout)
+            return opened
+    raise failure
+
+
+def _opened(info: AddressInfo, deadline: float | None, options: Options) -> socket.socket:
+    left = None if deadline is None else deadline - time.monotonic()
+    if left is not None and left <= 0:
+        raise TimeoutError
+    family, kind, protocol, _, address = info
+    opened = socket.socket(family, kind, protocol)
+    try:
+        for option in options:
+            opened.setsockopt(*option)
+        opened.settimeout(left)
+        opened.connect(address)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _connected(guard: Guard, connection: HTTPConnection) -> socket.socket:
+    """Do what urllib3's `_new_conn` does, the one place where it opens a socket, and raise what that raises."""
+    host = connection.host
+    try:
+        return guard.connect(host, connection.port, connection.timeout, connection.socket_options or ())
+    except socket.gaierror as error:
+        raise NameResolutionError(host, connection, error) from error
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, f"no connection within {connection.timeout} s") from error
+    except OSError as error:
+        raise NewConnectionError(connection, f"no connection: {error}") from error
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Sends by connections of `guard`, trusts `ca_bundle`, and cuts an answer's body after `answer_limit` bytes.
+
+    Raises Refused for an address that is not permitted, and ServiceError for a proxy or a waived certificate.
+    """
+
+    def __init__(self, guard: Guard, ca_bundle: Path, answer_limit: int) -> None:
+        self._guard = guard
+        self._ca_bundle = ca_bundle
+        self._answer_limit = answer_limit
+        super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        """Make the pools, of guarded connections."""
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._guard.pools
+
+    def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> NoReturn:
+        """Refuse: only the proxy would know which address is really connected to."""
+        raise ServiceError("send uses a proxy, which the consumer decides")
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send one request; unless it is a stream, its answer is read here, up to the limit."""
+        if not verify:
+            raise ServiceError("send waives the certificate (verify=False), which the consumer decides")
+        trusted = str(self._ca_bundle) if verify is True else verify
+        response = super().send(request, stream, timeout, trusted, cert, proxies)
+        if not stream:
+            _read(response, self._answer_limit)
+        return response
+
+
+def _read(response: requests.Response, limit: int) -> None:
+    """Read an answer's body up to `limit` bytes, unpacked, where `requests` would read on until memory ends."""
+    body = bytearray()
+    for piece in response.iter_content(_READ_AT_ONCE):
+        body += piece
+        if len(body) > limit:
+            response.close()
+            break
+    response._content = bytes(body[:limit])  # what `content` returns from now on
+
+
+class GuardedSession(PingSession):
+    """A real session for one attempt of a blocking service: PingSession, with the transport's rules about the network.
+
+    Only addresses that `guard` permits are connected to (else Refused is raised), at each request anew, without proxies
+    or logins from the environment. `delivery_id` goes out as `webhook-id`. `ca_bundle` is a PEM file of the authorities
+    to trust, certifi's by default. A body is cut after `answer_limit` bytes, unless the service asks for a stream.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        delivery_id: str = "",
+        *,
+        user_agent: str = "sprintly-services",
+        connect_timeout: float = 5.0,
+        read_timeout: float = 15.0,
+        answer_limit: int = 65_536,
+        ca_bundle: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.delivery_id = delivery_id
+        self.timeout = (connect_timeout, read_timeout)
+        self.trust_env = False
+        self.headers["User-Agent"] = user_agent
+        adapter = GuardedAdapter(guard, ca_bundle or Path(certifi.where()), answer_limit)
+        for prefix in ("http://", "https://"):
+            super().mount(prefix, adapter)
+
+    def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
+        """Pass: an adapter of the service's own would connect to anything."""

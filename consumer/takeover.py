@@ -1,0 +1,143 @@
+"""Partitions taken over: what the group has committed and what is owed are found out, then core and consumer begin.
+
+Meanwhile the partitions are paused, and everything else goes on. Committed offsets first, then the states: a
+transaction that is still open moves both, and is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from consumer.errors import BrokerError
+from consumer.state import State, latest_states
+
+if TYPE_CHECKING:
+    from consumer.broker import Broker
+    from consumer.clock import Clock
+    from consumer.core import Core
+    from consumer.event import TopicPartition
+    from consumer.health import Health
+
+COMMITTED_TIME = 40.0  # seconds: an open transaction of a replica that was killed is waited for until it times out
+ANSWER_TIME = 10.0  # seconds for any other question
+AGAIN = 1.0  # seconds until it is tried again
+REMIND = 30.0  # seconds between two log lines about the same trouble
+FOREVER = 253_402_300_000.0  # seconds since 1970: no record is as new (the year 9999)
+
+
+class Found(NamedTuple):
+    """Where a partition begins, what is owed there, its topic's id, and how many offsets expired before being read."""
+
+    offset: int
+    states: list[State]
+    topic_id: str
+    expired: int
+
+
+class TakeOver:
+    """Takes partitions over, those that are assigned together in one go."""
+
+    def __init__(
+        self,
+        core: Core,
+        broker: Broker,
+        states: str,
+        begin: Callable[[Mapping[TopicPartition, int]], None],
+        *,
+        clock: Clock,
+        health: Health,
+    ) -> None:
+        """Read what is owed from the topic `states`; `begin` has records of partitions delivered from an offset on."""
+        self._core = core
+        self._broker = broker
+        self._states = states
+        self._begin = begin
+        self._clock = clock
+        self._health = health
+        self._under_way: dict[TopicPartition, object] = {}  # each with what tells this assignment from a later one
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = ThreadPoolExecutor(1, "take-over")
+        self._said = -REMIND
+        self._log = structlog.get_logger("takeover")
+
+    def start(self, partitions: Sequence[TopicPartition], ended: Callable[[asyncio.Task[None]], None]) -> None:
+        """Begin to take partitions over; `ended` is told when that is done."""
+        token = object()
+        self._under_way |= dict.fromkeys(partitions, token)
+        task = asyncio.create_task(self._run(list(partitions), token))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
+
+    def leave(self, partitions: Sequence[TopicPartition]) -> None:
+        """Give up partitions, taken over or not."""
+        for tp in partitions:
+            self._under_way.pop(tp, None)
+        if not self._under_way:
+            self._health.clear("take-over")
+
+    def close(self) -> None:
+        """Give everything up."""
+        self._under_way.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, partitions: list[TopicPartition], token: object) -> None:
+        loop = asyncio.get_running_loop()
+        began = self._clock.monotonic()
+        while partitions := [tp for tp in partitions if self._under_way.get(tp) is token]:
+            try:
+                found = await loop.run_in_executor(self._thread, self._find, partitions)
+            except BrokerError as error:
+                self._say(partitions, str(error))
+                await asyncio.sleep(AGAIN)
+                continue
+            ours = {tp: found[tp] for tp in partitions if self._under_way.get(tp) is token}
+            self._take(ours)
+            self._log.info(
+                "partitions taken over", partitions=len(ours), seconds=round(self._clock.monotonic() - began, 3)
+            )
+            return
+
+    def _find(self, partitions: list[TopicPartition]) -> dict[TopicPartition, Found]:
+        """Ask the broker; called on a thread. Raises BrokerError."""
+        broker = self._broker
+        committed = broker.committed(partitions, COMMITTED_TIME)
+        spans = broker.begins(partitions, FOREVER, ANSWER_TIME)
+        records = broker.read(self._states, sorted({tp.partition for tp in partitions}))
+        states, problems = latest_states(records)
+        ids = broker.topic_ids(sorted({tp.topic for tp in partitions}), ANSWER_TIME)
+        for problem in problems:
+            self._log.error("a state is left alone", problem=problem)
+        return {
+            tp: _found(committed[tp], spans[tp], [s for s in states.values() if s.partition == tp], ids[tp.topic])
+            for tp in partitions
+        }
+
+    def _take(self, found: Mapping[TopicPartition, Found]) -> None:
+        for tp, what in found.items():
+            if what.expired:
+                self._log.error("records left the log before they were read", partition=str(tp), offsets=what.expired)
+            self._core.begin(tp, what.offset, what.states, what.topic_id)
+        self.leave(list(found))
+        self._begin({tp: what.offset for tp, what in found.items()})
+
+    def _say(self, partitions: Sequence[TopicPartition], trouble: str) -> None:
+        sentence = f"{len(partitions)} partitions cannot be taken over yet: {trouble}"
+        self._health.set("take-over", sentence)
+        if self._clock.monotonic() - self._said >= REMIND:
+            self._said = self._clock.monotonic()
+            self._log.error("waiting for Kafka", trouble=sentence)
+
+
+def _found(committed: int | None, span: tuple[int, int], states: list[State], topic_id: str) -> Found:
+    oldest, end = span
+    if committed is None or committed > end:  # a new group; or a topic made anew, which counts from 0 again
+        return Found(oldest, states, topic_id, 0)
+    return Found(max(committed, oldest), states, topic_id, max(0, oldest - committed))
