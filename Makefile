@@ -9,6 +9,8 @@ BIN := .venv/bin
 READY := .venv/.made-from-lock
 PIP := -m pip --disable-pip-version-check
 ARGS ?=
+# Tests wait for brokers most of their time. Each worker that meets a test on Kafka starts one of its own.
+WORKERS ?= 3
 PIP_TOOLS := 7.6.2
 COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
@@ -33,7 +35,7 @@ demo: $(READY) ## Watch events travel from Kafka to services; nothing else is ne
 	@$(BIN)/sprintly-services demo $(ARGS)
 
 test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="-k lanes" picks some).
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 bench: $(READY) ## Measure what a delivery costs, beside a naive loop (ARGS="--events 5000 --rounds 1" is quicker).
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)

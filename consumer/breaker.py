@@ -42,11 +42,18 @@ class Breaker:
         """Take in a delivery; True if that closes the breaker."""
         was_open = self.open
         if self._failing is not None:
-            self._failures = self._refusals = self.probes = 0
-            self._lanes.clear()
-            self._failing = None
-            self.open = False
+            self._forget()
         return was_open
+
+    def doubt(self) -> None:
+        """Close it for want of evidence: what fails may be a few bad items only, and has to show so by itself."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._failures = self._refusals = self.probes = 0
+        self._lanes.clear()
+        self._failing = None
+        self.open = False
 
     def failed(self, now: float, lane: object, *, refused: bool) -> bool:
         """Take in a failure, `refused` if the answer was permanent; True if that opens the breaker."""

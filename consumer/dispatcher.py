@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING
@@ -365,6 +365,17 @@ class Dispatcher:
             flow = behind[number // 2 % len(behind)]
             flow.probing = True
             flow.partition.reading[flow] = None
+        if not behind and self._is_held_up(channel, heads):
+            channel.breaker.doubt()
+            self.resume(channel)
+
+    def _is_held_up(self, channel: Channel, heads: Sequence[Delivery]) -> bool:
+        """Whether so few lanes fill all the room that nothing else can be tried: they may be bad items, and no outage.
+
+        They have to use up their attempts then, else their subscription would wait for them for ever.
+        """
+        lanes = {head.offset if head.lane is None else head.lane for head in heads}
+        return len(lanes) < self._breaker.lanes and any(map(_reads_on, channel.flows))
 
     def probe(self, head: Delivery) -> None:
         """Let an owed head try whether its destination is back, if it is not under way already."""
@@ -377,8 +388,7 @@ class Dispatcher:
 
     def _has_more(self, flow: Flow) -> bool:
         """Whether a flow that is behind has anything to read, and room for it: probes read on as long as they fail."""
-        behind = flow.next is not None and flow.next < flow.partition.position
-        return behind and len(flow.hand) < self._bounds.in_hand_per_partition
+        return _reads_on(flow) and len(flow.hand) < self._bounds.in_hand_per_partition
 
     def _probeable(self, channel: Channel) -> Iterator[Delivery]:
         for flow in channel.flows:
@@ -477,3 +487,8 @@ class Dispatcher:
         delivery.place = Place.WAITING
         delivery.wake_at = due
         heapq.heappush(self._waiting, (due, next(self._ticket), delivery))
+
+
+def _reads_on(flow: Flow) -> bool:
+    """Whether a flow is behind, and has more to read."""
+    return flow.next is not None and flow.next < flow.partition.position

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,7 @@ NEEDED = ADDRESS_VARIABLE in os.environ or REQUIRED
 broker = pytest.StashKey[Kafka]()
 missing = pytest.StashKey[str]()
 apicurio = pytest.StashKey[Apicurio]()
+had = pytest.StashKey[list[str]]()  # titles of what workers had
 
 
 @pytest.fixture(scope="session")
@@ -70,16 +72,44 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kafka)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the one who started this worker, if somebody did, know what it had; each worker has its own."""
+    output, stash = getattr(session.config, "workeroutput", None), session.config.stash
+    if output is not None:
+        output["had"] = [stash[key].title for key in (broker, apicurio) if stash.get(key, None)]
+        output["missing"] = stash.get(missing, "")
+
+
+class Workers:
+    """Notes what the workers of pytest-xdist had; plain pytest has none."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        output, stash = getattr(node, "workeroutput", {}), node.config.stash
+        stash.setdefault(had, []).extend(output.get("had", []))
+        if output.get("missing"):
+            stash[missing] = output["missing"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have workers heard."""
+    config.pluginmanager.register(Workers())
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say in one line which broker the tests had."""
-    if config.stash.get(broker, None):
-        line = config.stash[broker].title
-    elif reason := config.stash.get(missing, ""):
-        skipped = [report for report in terminalreporter.getreports("skipped") if "kafka" in report.keywords]
-        outcome = f"{len(skipped)} tests that need the real Kafka were skipped" if skipped else "what needs it failed"
-        line = f"none: {outcome} ({reason})"
-    else:
-        line = "none was asked for"
-    terminalreporter.write_line(f"broker: {line}")
-    if config.stash.get(apicurio, None):
-        terminalreporter.write_line(f"registry: {config.stash[apicurio].title}")
+    """Say in one line which broker the tests had, and in another which registry."""
+    titles = [config.stash[key].title for key in (broker, apicurio) if config.stash.get(key, None)]
+    titles = sorted({*titles, *config.stash.get(had, [])})
+    if not any("Kafka" in title for title in titles):
+        titles.insert(0, f"no broker: {_without_kafka(terminalreporter, config)}")
+    for title in titles:
+        terminalreporter.write_line(f"tested on: {title}")
+
+
+def _without_kafka(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> str:
+    reason = config.stash.get(missing, "")
+    if not reason:
+        return "none was asked for"
+    skipped = [report for report in terminalreporter.getreports("skipped") if "kafka" in report.keywords]
+    outcome = f"{len(skipped)} tests that need the real Kafka were skipped" if skipped else "what needs it failed"
+    return f"{outcome} ({reason})"

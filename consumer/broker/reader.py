@@ -13,7 +13,7 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Chunk
-from consumer.broker.convert import at, place_of, record_of, refusal, take
+from consumer.broker.convert import FORBIDDEN, at, place_of, record_of, refusal, take
 from consumer.errors import BrokerError, BrokerUnreachable
 from consumer.event import Record, TopicPartition
 
@@ -153,9 +153,10 @@ class KafkaLogReader:
         there. Where an offset has expired, it goes on with the oldest.
         """
         try:
-            oldest, end = self._consumer.get_watermark_offsets(at(tp, self._next), timeout)
+            oldest, end = self._consumer.get_watermark_offsets(at(tp, self._next), timeout / 2)
         except KafkaException as error:
-            if refused := refusal(error.args[0], tp.topic):
+            refused = refusal(error.args[0], tp.topic)
+            if refused and (error.args[0].code() in FORBIDDEN or self._is_missing(tp, timeout / 2)):
                 raise refused from None
             return None  # it may pass
         if self._next >= end:
@@ -164,6 +165,14 @@ class KafkaLogReader:
         if self._assigned is None or self._next < oldest:
             self._assign(tp, max(self._next, oldest))
         return None
+
+    def _is_missing(self, tp: TopicPartition, timeout: float) -> bool:
+        """Whether the broker says that there is no such partition; without a broker the client says so by itself."""
+        try:
+            topic = self._consumer.list_topics(tp.topic, timeout=timeout).topics[tp.topic]
+        except KafkaException:
+            return False
+        return tp.partition not in topic.partitions
 
 
 def _raise_unless_passing(error: KafkaError, topic: str) -> None:
