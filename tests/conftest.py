@@ -101,7 +101,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     titles = [config.stash[key].title for key in (broker, apicurio) if config.stash.get(key, None)]
     titles = sorted({*titles, *config.stash.get(had, [])})
     if not any("Kafka" in title for title in titles):
-        titles.insert(0, f"no broker: {_without_kafka(terminalreporter, config)}")
+        titles.insert(0, f"no Kafka: {_without_kafka(terminalreporter, config)}")
     for title in titles:
         terminalreporter.write_line(f"tested on: {title}")
 

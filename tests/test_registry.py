@@ -307,6 +307,7 @@ def test_no_question_is_answered_by_what_is_no_registry(name: str) -> None:
         ("http://registry.invalid", "its name cannot be resolved"),
         ("http://[::ffff:127.0.0.1]:1", "connection refused"),
     ],
+    ids=["nobody listens", "no such name", "mapped address"],
 )
 def test_why_nothing_answers_is_said(url: str, reason: str) -> None:
     error = refused(lambda: client(url).fetch(1))
