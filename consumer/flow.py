@@ -229,8 +229,10 @@ class Flow:
     def clean(self, version: int) -> None:
         """Take in that the state of this version is durable."""
         self.durable = version
-        if version == self.version:
-            self.partition.dirty.pop(self, None)
+        dirty = self.partition.dirty
+        dirty.pop(self, None)
+        if version != self.version:
+            dirty[self] = None  # behind the others: where not all fit into a cycle, they take turns
         if self.floor is not None and version >= self.floor_version:
             self.floor = None
             self.partition.floors.pop(self, None)

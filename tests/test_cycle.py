@@ -243,6 +243,27 @@ def test_states_that_hold_a_watermark_come_before_those_that_only_changed() -> N
     assert r.log.committed[P0] == 2
 
 
+def test_a_state_that_changes_all_the_time_lets_others_have_their_turn() -> None:
+    r = replica("a", "b", cycle_bytes=100)
+    write(r, b"x", b"y")
+    owe(r, {"a": DOWN, "b": DOWN})
+    while r.core.cycle():
+        r.commit()
+    r.pass_time(40)
+    attempts = {place(attempt): attempt for attempt in r.turn()}
+    r.answer(attempts["a:0:0"], DOWN)
+    r.answer(attempts["b:0:0"], DOWN)
+    (record,) = (cycle := r.core.cycle()).records
+    assert record.key == b"a|sprintly.events|0"
+    r.answer(attempts["a:0:1"], DOWN)  # it changes before that is durable
+    r.core.durable(cycle)
+    (record,) = r.commit().records
+    assert record.key == b"b|sprintly.events|0"
+    (record,) = r.commit().records
+    assert record.key == b"a|sprintly.events|0"
+    assert not r.core.cycle()
+
+
 def test_a_state_with_a_dead_letter_comes_along_whatever_else_is_to_be_written() -> None:
     r = replica("a", "b", cycle_bytes=900)
     write(r, b"x", b"y")

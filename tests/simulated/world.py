@@ -6,7 +6,7 @@ from clock import FakeClock
 from simulated.audit import Audit
 from simulated.log import EVENTS, PARTITIONS, REPLAYS, Log
 from simulated.receivers import ALL, SHIFTS, Item, Receivers
-from simulated.replica import BOUNDS, SLACK, Fate, Replica
+from simulated.replica import BOUNDS, SETTINGS, SLACK, Fate, Replica
 
 from consumer.cycle import Cycle
 from consumer.deadletter import DeadLetter, Stage
@@ -158,6 +158,8 @@ class World:
             settled = settled + 1 if self._old_is_settled() else 0
             if not settled:
                 self._write_fresh(turn)
+            if turn >= ROUNDS // 2 and turn % 50 == 0:
+                self._end_outages()
             for replica in self.epochs:
                 self._work(replica)
             self.clock.advance(4)
@@ -184,6 +186,19 @@ class World:
         return not any(
             not (due.key or b"").startswith(b"fresh") for place in self.audit.due.values() for due in place.values()
         )
+
+    def _end_outages(self) -> None:
+        """Mend bad items where they are so many that they are an outage by all that can be known, and fill all room."""
+        for tp, owner in self.owners.items():
+            for flow in owner.core._partitions[tp].flows.values():
+                heads = list(flow.heads())
+                lanes = {head.offset if head.lane is None else head.lane for head in heads}
+                full = len(flow.hand) >= BOUNDS.in_hand_per_partition
+                if flow.channel.breaker.open and full and len(lanes) >= SETTINGS.breaker.lanes:
+                    for head in heads:
+                        due = self.audit.due[tp].get((head.offset, flow.channel.subscription.id))
+                        if due is not None:
+                            self.receivers.failing.pop(due.item, None)
 
     def _work(self, replica: Replica) -> None:
         replica.fetch(100)
