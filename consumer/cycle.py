@@ -99,7 +99,7 @@ class Outbox:
                 ending.setdefault(letter.delivery.flow, []).append(letter.delivery)
             if letter.delivery is None or not letter.delivery.covered:
                 _count(finishing, letter.partition, _offset(letter))
-        snapshots = self._snapshots(partitions, ending, room)
+        snapshots = self._snapshots(partitions, ending, self._unread(letters), room)
         for snapshot in snapshots:
             for delivery in snapshot.covers:
                 _count(finishing, snapshot.flow.partition, delivery.offset)
@@ -115,19 +115,34 @@ class Outbox:
         records += [snapshot.record for snapshot in snapshots]
         return Cycle(letters, snapshots, tuple(records), watermarks)
 
+    def _unread(self, letters: tuple[Letter, ...]) -> dict[Partition, int]:
+        """Return the lowest offset of each partition whose record nobody could read, and whose letter has to wait."""
+        taken = set(letters)
+        lowest: dict[Partition, int] = {}
+        for letter in self._letters:
+            if letter.delivery is None and letter not in taken:
+                lowest[letter.partition] = min(_offset(letter), lowest.get(letter.partition, _offset(letter)))
+        return lowest
+
     def _snapshots(
-        self, partitions: Iterable[Partition], ending: dict[Flow, list[Delivery]], room: int
+        self,
+        partitions: Iterable[Partition],
+        ending: dict[Flow, list[Delivery]],
+        unread: dict[Partition, int],
+        room: int,
     ) -> tuple[Snapshot, ...]:
         """Return the states to write: those that a dead letter changes, then those that hold a watermark, then others.
 
-        A dead letter and the state without it belong together: else a crash in between would deliver it once more.
+        A dead letter and the state without it belong together: else a crash in between would deliver it once more. And
+        a `next` passes nothing unread whose letter is not durable: the next owner may be able to read it.
         """
         dirty = [flow for partition in partitions for flow in partition.dirty]
         needed = [flow for flow in ending if (flow.written or flow.version != flow.durable) and not flow.partition.gone]
         rest = sorted((flow for flow in dirty if flow not in ending), key=_holds_nothing)
         snapshots: list[Snapshot] = []
         for flow in (*needed, *rest):
-            if flow.is_too_large:
+            passes = flow.next is not None and flow.next > unread.get(flow.partition, flow.next)
+            if flow.is_too_large or passes:
                 continue  # its watermark waits, and nobody else
             room -= OWED_SIZE * (flow.owed + 4)
             if room < 0 and flow not in ending and snapshots:
@@ -166,12 +181,15 @@ class Outbox:
         self._letters = {letter: None for letter in self._letters if letter.partition is not partition}
 
     def _next(self) -> tuple[int, tuple[Letter, ...], list[Outgoing]]:
-        """Return the oldest dead letters, as many as there is room for, and at least one; and the room that is left."""
+        """Return the oldest dead letters, as many as there is room for, and at least one; and the room that is left.
+
+        Those of records that nobody could read come first: until they are durable, states that pass them wait.
+        """
         room = self._room
         letters: list[Letter] = []
         records: list[Outgoing] = []
         flows: set[Flow] = set()
-        for letter in self._letters:
+        for letter in sorted(self._letters, key=lambda letter: letter.delivery is not None):
             record = letter.content.outgoing(self._topic)
             size = len(record.value or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
             if letter.delivery is not None and letter.delivery.flow not in flows:

@@ -46,6 +46,28 @@ KEPT = {
         ),
         by_others=False,
     ),
+    "a state passes what nobody could read, whose letter is not durable, and which the next owner can read": Plan(
+        ("a", "b", "loose", "shifting", "paced", "threaded"),
+        (
+            ("write", (0, 1, 15, 5, 16)),
+            ("fetch", (5, 0)),
+            ("write", (0, 1, 14, 2, 10)),
+            ("write", (0, 1, 16, 1, 16)),
+            ("fetch", (3, 1)),
+            ("turn", (4, 1)),
+            ("lose", (2, 4)),
+            ("write", (0, 0, 12, 5, 8)),
+            ("schema", (4, 0)),
+            ("write", (0, 1, 4, 4, 7)),
+            ("wait", (5,)),
+            ("fetch", (2, 1)),
+            ("turn", (4, 2)),
+            ("whole_cycle", (0, 4)),
+            ("lose", (1, 2)),
+            ("crash", (3, 30, 1, 1, 0)),
+        ),
+        by_others=False,
+    ),
 }
 
 
