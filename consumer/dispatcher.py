@@ -184,8 +184,9 @@ class Dispatcher:
     def _next_probe(self) -> Delivery | None:
         for _ in range(len(self._probes)):
             delivery = self._probes.popleft()
+            channel = delivery.flow.channel
             if self._may_begin(delivery):
-                if self._threads < self._bounds.threads or not delivery.flow.channel.blocking:
+                if channel.in_flight < channel.limit and (self._threads < self._bounds.threads or not channel.blocking):
                     return delivery
                 self._probes.append(delivery)
         return None

@@ -23,6 +23,7 @@ from consumer.delivery import Place
 from consumer.dispatcher import Bounds
 from consumer.event import TopicPartition
 from consumer.metrics import Metrics
+from consumer.partition import Partition
 from consumer.patience import Limits
 from consumer.router import Router
 from consumer.subscriptions import Subscription
@@ -49,6 +50,7 @@ SETTINGS = CoreSettings(
     catch_up=3,
     cycle_bytes=1200,
 )
+GRAIN = 0.3  # seconds by which time may be taken less exactly
 RECORD = 100  # bytes that no record exceeds
 SLACK = 4  # by which a bound may be passed: by what one record adds, by a probe, by what a take-over finds
 LOST = Answer(AnswerKind.TRANSIENT, error="connection reset")
@@ -85,6 +87,7 @@ class Replica:
         self.paused: set[TopicPartition] = set()
         self.rewound: dict[TopicPartition, bool] = {}  # of those that are being given up: whether time is over
         self.writing: Writing | None = None
+        self._positions: dict[Partition, list[tuple[float, int]]] = {}  # how far each was let in, by the time
 
     # -- partitions
 
@@ -194,6 +197,7 @@ class Replica:
     def tick(self) -> None:
         self.core.tick()
         self.core.notices()
+        self._check_hold()
 
     def learn(self, *, there: bool) -> None:
         """Have the registry answer."""
@@ -245,16 +249,37 @@ class Replica:
     def check(self) -> None:
         """Check that all bounds are kept."""
         core = self.core
-        assert core.in_flight == len(self.flights) <= BOUNDS.in_flight
+        assert core.in_flight == len(self.flights), f"it believes {core.in_flight} of {len(self.flights)} in flight"
+        assert core.in_flight <= BOUNDS.in_flight, f"{core.in_flight} in flight"
         flying = Counter(flight.item.subscription for flight in self.flights)
         assert not flying or max(flying.values()) <= BOUNDS.in_flight_per_subscription, f"{flying} in flight"
-        assert flying["threaded"] <= BOUNDS.threads_per_subscription
+        assert flying["threaded"] <= BOUNDS.threads_per_subscription, "more threads than a subscription may have"
         budget = SETTINGS.max_buffered // 4
         assert core.read_again_bytes <= budget + RECORD, f"{core.read_again_bytes} bytes read again are in memory"
         for partition in core._partitions.values():
             for flow in partition.flows.values():
                 most = BOUNDS.in_hand_per_partition + SLACK
                 assert len(flow.hand) <= most, f"{flow.channel.subscription.id} has {len(flow.hand)} in hand"
+
+    def _check_hold(self) -> None:
+        """Check that nothing that was let in long ago holds a watermark and is not owed."""
+        now = self.world.clock.monotonic()
+        for partition in self.core._partitions.values():
+            self._positions.setdefault(partition, []).append((now, partition.position))
+        for partition, positions in list(self._positions.items()):
+            if partition.gone or partition.draining:
+                del self._positions[partition]
+                continue
+            held = [position for at, position in positions if at <= now - SETTINGS.limits.hold - GRAIN][-1:]
+            for flow in partition.flows.values() if held else ():
+                late = [
+                    delivery.offset
+                    for delivery in flow.hand.values()
+                    if delivery.offset < held[0] and not delivery.owed
+                ]
+                assert not late, (
+                    f"{flow.channel.subscription.id}: {late} of {partition.tp} hold the watermark for too long"
+                )
 
     def check_empty(self) -> None:
         """Check that nothing is left in memory."""
