@@ -82,7 +82,7 @@ class Joinable(Protocol):
 
     def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> GroupConsumer: ...
 
-    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]: ...
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, Commit | None]: ...
 
 
 class Member:
@@ -107,7 +107,7 @@ class Member:
         self.records += records
         if self._gained and self._begins:
             committed = self._broker.committed(sorted(self._gained), PATIENCE)
-            self.consumer.begin({tp: offset or 0 for tp, offset in committed.items()})
+            self.consumer.begin({tp: commit.offset if commit else 0 for tp, commit in committed.items()})
             self._gained.clear()
         return records
 

@@ -139,7 +139,8 @@ def produce(broker: MemoryBroker, *values: bytes | None, partition: int = 0) -> 
 
 
 def committed(broker: MemoryBroker, partition: int = 0) -> int:
-    return broker.committed().get(TopicPartition(TOPIC, partition), 0)
+    commit = broker.committed().get(TopicPartition(TOPIC, partition))
+    return commit.offset if commit else 0
 
 
 def owed(broker: MemoryBroker) -> list[Owed]:

@@ -23,6 +23,13 @@ class Written(NamedTuple):
     offset: int
 
 
+class Commit(NamedTuple):
+    """What a group has committed of a partition: where to go on, and a text of its own that goes along (up to 4 KB)."""
+
+    offset: int
+    metadata: str = ""
+
+
 class Chunk(NamedTuple):
     """A piece of a partition: all that is committed from the offset asked for up to, and without, `next`."""
 
@@ -113,7 +120,7 @@ class Writer(Protocol):
     def write(
         self,
         records: Sequence[Outgoing],
-        offsets: Mapping[TopicPartition, int] | None = None,
+        offsets: Mapping[TopicPartition, Commit] | None = None,
         membership: Membership | None = None,
     ) -> None:
         """Make records, and offsets of the group, durable together.
@@ -173,7 +180,7 @@ class Broker(Protocol):
         Raises BrokerError for the first that did not; of those after it, some may have.
         """
 
-    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, Commit | None]:
         """Return what the group has committed, None for nothing; offsets in open transactions are waited for.
 
         The group is not disturbed. Raises BrokerUnreachable.

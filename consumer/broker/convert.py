@@ -8,7 +8,7 @@ from typing import cast
 import confluent_kafka as ck
 from confluent_kafka import KafkaError
 
-from consumer.broker import missing
+from consumer.broker import Commit, missing
 from consumer.errors import BrokerError, BrokerUnreachable
 from consumer.event import Headers, Record, TopicPartition
 
@@ -56,9 +56,9 @@ def at(tp: TopicPartition, offset: int) -> ck.TopicPartition:
     return ck.TopicPartition(tp.topic, tp.partition, offset)
 
 
-def to_commit(offsets: Mapping[TopicPartition, int]) -> list[ck.TopicPartition]:
-    """Return offsets to commit as the client wants them."""
-    return [at(tp, offset) for tp, offset in offsets.items()]
+def to_commit(offsets: Mapping[TopicPartition, Commit]) -> list[ck.TopicPartition]:
+    """Return what to commit as the client wants it."""
+    return [ck.TopicPartition(tp.topic, tp.partition, offset, metadata) for tp, (offset, metadata) in offsets.items()]
 
 
 def take(consumer: ck.Consumer, timeout: float, most: int) -> list[ck.Message]:

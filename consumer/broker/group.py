@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.broker import Membership, Rebalance
+from consumer.broker import Commit, Membership, Rebalance
 from consumer.broker.convert import at, ours, place_of, record_of, take, theirs, to_commit
 from consumer.errors import BrokerError
 from consumer.event import Record, TopicPartition
@@ -70,7 +70,7 @@ class KafkaConsumer:
         self._begun: set[TopicPartition] = set()
         self._paused: set[TopicPartition] = set()  # by the owner; what has not begun is paused besides
         self._ask_again = 0.0
-        self._handed: deque[dict[TopicPartition, int]] = deque()
+        self._handed: deque[dict[TopicPartition, Commit]] = deque()
         self._consumer = self._join(config)
 
     def _join(self, config: Mapping[str, Any]) -> ck.Consumer:
@@ -270,10 +270,10 @@ class KafkaMembership:
 
     __slots__ = ("_handed", "metadata")
 
-    def __init__(self, metadata: bytes | None, handed: deque[dict[TopicPartition, int]]) -> None:
+    def __init__(self, metadata: bytes | None, handed: deque[dict[TopicPartition, Commit]]) -> None:
         self.metadata = metadata
         self._handed = handed
 
-    def hand_over(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def hand_over(self, offsets: Mapping[TopicPartition, Commit]) -> None:
         """Have the member commit `offsets` after its current poll or callback, and before any partition goes."""
         self._handed.append(dict(offsets))

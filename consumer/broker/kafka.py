@@ -15,7 +15,7 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka import KafkaException
 
-from consumer.broker import Rebalance, TopicSpec, Writer, Written, first_millisecond, missing
+from consumer.broker import Commit, Rebalance, TopicSpec, Writer, Written, first_millisecond, missing
 from consumer.broker.admin import ANSWER_TIME, Admin, EmbeddedAdmin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.offsets import Offsets
@@ -158,7 +158,7 @@ class Kafka:
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout: float = ANSWER_TIME
-    ) -> dict[TopicPartition, int | None]:
+    ) -> dict[TopicPartition, Commit | None]:
         """Return what the group has committed, None for nothing; offsets in open transactions are waited for."""
         return self._offsets.committed(partitions, timeout)
 

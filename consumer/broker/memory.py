@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
-from consumer.broker import Chunk, GroupConsumer, Membership, Rebalance, TopicSpec, Written, missing
+from consumer.broker import Chunk, Commit, GroupConsumer, Membership, Rebalance, TopicSpec, Written, missing
 from consumer.broker.memory_group import Group, MemoryConsumer
 from consumer.broker.memory_log import Log
 from consumer.clock import Clock, SystemClock
@@ -122,7 +122,7 @@ class MemoryBroker:
 
     def committed(
         self, partitions: Sequence[TopicPartition] | None = None, timeout: float = 5.0
-    ) -> dict[TopicPartition, int | None]:
+    ) -> dict[TopicPartition, Commit | None]:
         """Return what the group has committed, None for nothing; without `partitions`, all that it has."""
         self._reach(timeout)
         with self._cluster.lock:
@@ -225,7 +225,7 @@ class MemoryWriter:
     def write(
         self,
         records: Sequence[Outgoing],
-        offsets: Mapping[TopicPartition, int] | None = None,
+        offsets: Mapping[TopicPartition, Commit] | None = None,
         membership: Membership | None = None,
     ) -> None:
         """Make records, and offsets of the group, durable together; see the protocol `Writer` for what it raises."""
@@ -240,7 +240,7 @@ class MemoryWriter:
         """Give the writer up; between writes no transaction is open."""
 
     def _apply(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: Membership | None
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, Commit], membership: Membership | None
     ) -> None:
         cluster = self._cluster
         if self._name is not None and cluster.names[self._name] is not self:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from consumer.broker import Rebalance
+from consumer.broker import Commit, Rebalance
 from consumer.broker.memory_log import Log
 from consumer.errors import CycleAborted
 from consumer.event import Record, TopicPartition
@@ -32,7 +32,7 @@ class Group:
         self.changed = changed
         self.members: list[MemoryConsumer] = []
         self.owners: dict[TopicPartition, MemoryConsumer] = {}
-        self.committed: dict[TopicPartition, int] = {}
+        self.committed: dict[TopicPartition, Commit] = {}
 
     def target(self, member: MemoryConsumer) -> set[TopicPartition]:
         """Return what `member` is to have: each partition goes to the next of those that want its topic."""

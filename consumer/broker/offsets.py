@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import confluent_kafka as ck
 from confluent_kafka import KafkaException
 
-from consumer.broker import first_millisecond
-from consumer.broker.convert import at, no_answer, refusal, theirs
+from consumer.broker import Commit, first_millisecond
+from consumer.broker.convert import at as place
+from consumer.broker.convert import no_answer, refusal, theirs
 from consumer.event import TopicPartition
 
 # A lookup by time takes these, which are Kafka's own, for times; so one request asks for all partitions of a broker.
@@ -33,36 +34,36 @@ class Offsets:
         self._config = dict(config)
         self._bootstrap = bootstrap
 
-    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, Commit | None]:
         """Return what the group has committed, None for nothing; offsets in open transactions are waited for."""
         with closing(self._client("read_committed")) as client:  # by which it waits, and asks again itself
             found = self._ask(client, theirs(partitions), timeout, ck.Consumer.committed)
-        return {tp: offset if offset >= 0 else None for tp, offset in found.items()}
+        return {tp: Commit(at.offset, at.metadata or "") if at.offset >= 0 else None for tp, at in found.items()}
 
     def bounds(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
         """Return the oldest offset of each partition and its end, uncommitted records included (the high watermark)."""
         with closing(self._client("read_uncommitted")) as client:
             oldest = self._look_up(client, partitions, OLDEST, timeout)
             ends = self._look_up(client, partitions, END, timeout)
-        return {tp: (oldest[tp], ends[tp]) for tp in partitions}
+        return {tp: (oldest[tp].offset, ends[tp].offset) for tp in partitions}
 
     def since(self, partitions: Sequence[TopicPartition], since: float, timeout: float) -> dict[TopicPartition, int]:
         """Return the first offset of each partition that is of `since` or later; those without one are left out."""
         with closing(self._client("read_uncommitted")) as client:
             found = self._look_up(client, partitions, first_millisecond(since), timeout)
-        return {tp: offset for tp, offset in found.items() if offset >= 0}
+        return {tp: at.offset for tp, at in found.items() if at.offset >= 0}
 
     def _client(self, isolation: str) -> ck.Consumer:
         return ck.Consumer(self._config | {"isolation.level": isolation})
 
     def _look_up(
         self, client: ck.Consumer, partitions: Sequence[TopicPartition], when: int, timeout: float
-    ) -> dict[TopicPartition, int]:
-        return self._ask(client, [at(tp, when) for tp in partitions], timeout, ck.Consumer.offsets_for_times)
+    ) -> dict[TopicPartition, ck.TopicPartition]:
+        return self._ask(client, [place(tp, when) for tp in partitions], timeout, ck.Consumer.offsets_for_times)
 
     def _ask(
         self, client: ck.Consumer, partitions: list[ck.TopicPartition], timeout: float, question: Question
-    ) -> dict[TopicPartition, int]:
+    ) -> dict[TopicPartition, ck.TopicPartition]:
         """Ask until there is an answer for all partitions, a refusal, or no time left."""
         deadline = time.monotonic() + timeout
         while partitions:
@@ -80,5 +81,5 @@ class Offsets:
                     raise no_answer(self._bootstrap, timeout, reason) from None
                 time.sleep(AGAIN)
             else:
-                return {TopicPartition(answer.topic, answer.partition): answer.offset for answer in answers}
+                return {TopicPartition(answer.topic, answer.partition): answer for answer in answers}
         return {}

@@ -9,7 +9,7 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.broker import Membership, Written, missing
+from consumer.broker import Commit, Membership, Written, missing
 from consumer.broker.convert import GONE, to_commit
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
 from consumer.event import Outgoing, TopicPartition
@@ -51,7 +51,7 @@ class TransactionalWriter:
     def write(
         self,
         records: Sequence[Outgoing],
-        offsets: Mapping[TopicPartition, int] | None = None,
+        offsets: Mapping[TopicPartition, Commit] | None = None,
         membership: Membership | None = None,
     ) -> None:
         """Make records, and offsets of the group, durable together; see the protocol `Writer` for what it raises."""
@@ -73,7 +73,7 @@ class TransactionalWriter:
         self,
         producer: ck.Producer,
         records: Sequence[Outgoing],
-        offsets: Mapping[TopicPartition, int] | None,
+        offsets: Mapping[TopicPartition, Commit] | None,
         metadata: bytes | None,
         *,
         singly: bool,
@@ -93,7 +93,7 @@ class TransactionalWriter:
             raise
 
     def _write_singly(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int] | None, metadata: bytes | None
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, Commit] | None, metadata: bytes | None
     ) -> None:
         """Write each record as a batch of its own, since the broker weighs batches: so it names the one too large."""
         try:
@@ -149,7 +149,7 @@ class AcknowledgedWriter:
     def write(
         self,
         records: Sequence[Outgoing],
-        offsets: Mapping[TopicPartition, int] | None = None,
+        offsets: Mapping[TopicPartition, Commit] | None = None,
         membership: Membership | None = None,
     ) -> None:
         """Make records durable, and have offsets of the group committed after them."""

@@ -110,7 +110,7 @@ def test_records_and_offsets_become_durable_together(bench: Bench) -> None:
     with joined(bench.broker, topic) as member:
         until(lambda: len(member.records) == 3, member)
         letter = Outgoing(letters, b"id", b"dead", partition=1)
-        writer.write([letter], {TopicPartition(topic, 0): member.records[2].offset}, member.consumer.membership())
+        writer.write([letter], {TopicPartition(topic, 0): Commit(member.records[2].offset)}, member.consumer.membership())
     assert values(list(bench.broker.read(letters))) == [b"dead"]
     with joined(bench.broker, topic) as second:
         until(lambda: second.records, second)
@@ -125,7 +125,7 @@ def test_offsets_alone_can_be_written_and_so_can_nothing(bench: Bench) -> None:
     with joined(bench.broker, topic) as member:
         until(lambda: len(member.records) == 2, member)
         writer.write([])
-        writer.write([], {TopicPartition(topic, 0): member.records[1].offset}, member.consumer.membership())
+        writer.write([], {TopicPartition(topic, 0): Commit(member.records[1].offset)}, member.consumer.membership())
     with joined(bench.broker, topic) as second:
         until(lambda: second.records, second)
         assert second.values == [b"1"]
@@ -138,7 +138,7 @@ def test_a_write_that_fails_leaves_nothing_behind(transactional: Bench) -> None:
     writer = bench.broker.writer()
     with joined(bench.broker, topic) as member:
         until(lambda: len(member.records) == 2, member)
-        offsets = {TopicPartition(topic, 0): member.records[1].offset}
+        offsets = {TopicPartition(topic, 0): Commit(member.records[1].offset)}
         bad = [Outgoing(letters, b"good", b"1"), Outgoing(letters, b"bad", b"2", partition=99)]
         with pytest.raises(CycleAborted):
             writer.write(bad, offsets, member.consumer.membership())
@@ -153,7 +153,7 @@ def test_offsets_without_a_membership_are_refused(bench: Bench) -> None:
     topic = bench.topic()
     writer = bench.broker.writer()
     with pytest.raises(CycleAborted):
-        writer.write([], {TopicPartition(topic, 0): 1}, None)
+        writer.write([], {TopicPartition(topic, 0): Commit(1)}, None)
 
 
 def test_a_record_too_large_is_named_and_the_next_write_works(bench: Bench) -> None:

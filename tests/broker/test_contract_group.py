@@ -64,7 +64,7 @@ def test_partitions_are_given_up_before_others_have_them(bench: Bench) -> None:
         def last_cycle(partitions: Sequence[TopicPartition], membership: Membership) -> None:
             """Write by another thread while the consumer's own waits, as the pipeline does; the other gets nothing."""
             thread = threading.Thread(
-                target=writer.write, args=([], dict.fromkeys(partitions, 1), membership), daemon=True
+                target=writer.write, args=([], dict.fromkeys(partitions, Commit(1)), membership), daemon=True
             )
             thread.start()
             for _ in polls(1.0):
@@ -116,7 +116,7 @@ def test_who_leaves_may_write_one_last_time(bench: Bench) -> None:
 
     def last_cycle(partitions: Sequence[TopicPartition], membership: Membership) -> None:
         try:
-            writer.write([], dict.fromkeys(partitions, 1), membership)
+            writer.write([], dict.fromkeys(partitions, Commit(1)), membership)
         except BrokerError as error:
             failures.append(error)
 
@@ -142,9 +142,9 @@ def test_membership_of_before_the_loss_is_fenced(transactional: Bench) -> None:
             until(lambda: second.owned and len(first.owned | second.owned) == 4, first, second)
             lost = min(second.owned)
             with pytest.raises(CycleAborted):
-                writer.write([Outgoing(letters, b"k", b"zombie")], {lost: 5}, before)
+                writer.write([Outgoing(letters, b"k", b"zombie")], {lost: Commit(5)}, before)
             kept = min(first.owned)
-            write_as(first, lambda now: writer.write([Outgoing(letters, b"k", b"alive")], {kept: 0}, now))
+            write_as(first, lambda now: writer.write([Outgoing(letters, b"k", b"alive")], {kept: Commit(0)}, now))
     assert values(list(bench.broker.read(letters))) == [b"alive"]
 
 
@@ -163,11 +163,11 @@ def test_who_falls_silent_loses_its_partitions(transactional: Bench) -> None:
         own_all(second)  # meanwhile `first` is not polled
         for proof in (membership, first.consumer.membership()):
             with pytest.raises(CycleAborted):
-                writer.write([], {place: 5}, proof)
+                writer.write([], {place: Commit(5)}, proof)
         until(lambda: "lost" in first.events, first)
         assert first.events[told] == "lost"
         with pytest.raises(CycleAborted):
-            writer.write([], {place: 5}, membership)
+            writer.write([], {place: Commit(5)}, membership)
         until(lambda: first.owned and len(first.owned) + len(second.owned) == 4, first, second)
 
 
@@ -177,7 +177,7 @@ def test_membership_of_who_left_is_fenced(transactional: Bench) -> None:
         own_all(member)
         membership = member.consumer.membership()
     with pytest.raises(CycleAborted):
-        transactional.broker.writer().write([], {TopicPartition(topic, 0): 5}, membership)
+        transactional.broker.writer().write([], {TopicPartition(topic, 0): Commit(5)}, membership)
 
 
 def test_membership_can_be_asked_for_while_another_thread_polls(bench: Bench) -> None:

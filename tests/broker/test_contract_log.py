@@ -176,9 +176,9 @@ def test_committed_offsets_are_told_and_nobody_is_disturbed(bench: Bench) -> Non
     writer = bench.broker.writer()
     with joined(bench.broker, topic) as member:
         own_all(member)
-        writer.write([], {places[0]: 0, places[2]: 7}, member.consumer.membership())
-        until(lambda: bench.broker.committed(places[2:3], PATIENCE) == {places[2]: 7}, member)
-        assert bench.broker.committed(places, PATIENCE) == dict(zip(places, [0, None, 7, None], strict=True))
+        writer.write([], {places[0]: Commit(0, "so"), places[2]: Commit(7)}, member.consumer.membership())
+        until(lambda: bench.broker.committed(places[2:3], PATIENCE) == {places[2]: Commit(7)}, member)
+        assert bench.broker.committed(places, PATIENCE) == dict(zip(places, [Commit(0, "so"), None, Commit(7), None], strict=True))
         for _ in polls(0.3):
             member.poll()
         assert member.events == ["assigned"]

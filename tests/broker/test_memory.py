@@ -58,9 +58,9 @@ def test_a_write_in_doubt_is_done_and_raises_all_the_same(broker: MemoryBroker) 
     until(lambda: member.owned, member)
     broker.fail_next_writes(1, WriterLost("in doubt"), in_doubt=True)
     with pytest.raises(WriterLost):
-        broker.writer().write([record()], {PLACE: 7}, member.consumer.membership())
+        broker.writer().write([record()], {PLACE: Commit(7)}, member.consumer.membership())
     assert [r.value for r in broker.read("t")] == [b"v"]
-    assert broker.committed() == {PLACE: 7}
+    assert broker.committed() == {PLACE: Commit(7)}
 
 
 def test_a_write_in_doubt_that_cannot_be_done_says_why(broker: MemoryBroker) -> None:
@@ -106,7 +106,7 @@ def test_who_was_thrown_out_is_told_and_joins_again(broker: MemoryBroker) -> Non
     until(lambda: len(member.owned) == 2, member)
     list(broker.produce([record(b"0"), record(b"1")]))
     until(lambda: len(member.records) == 2, member)
-    broker.writer().write([], {PLACE: 1}, member.consumer.membership())
+    broker.writer().write([], {PLACE: Commit(1)}, member.consumer.membership())
     broker.expel(member.consumer)
     until(lambda: len(member.records) == 3, member)
     assert member.events == ["assigned", "lost", "assigned"]
@@ -119,7 +119,7 @@ def test_records_expire_when_they_are_told_to(broker: MemoryBroker) -> None:
     until(lambda: member.owned, member)
     broker.expire(PLACE, 4)
     broker.expire(PLACE, 2)
-    member.consumer.begin({PLACE: 1})
+    member.consumer.begin({PLACE: Commit(1)})
     assert [r.offset for r in member.poll(most=2)] == [4, 5]
     broker.expire(PLACE, 8)
     assert [r.offset for r in member.poll()] == [8, 9]
@@ -148,8 +148,8 @@ def test_a_topic_made_anew_is_empty_and_another(broker: MemoryBroker) -> None:
 def test_what_a_group_has_committed_can_be_looked_at_whole(broker: MemoryBroker) -> None:
     member = Member(broker, ["t"])
     until(lambda: member.owned, member)
-    broker.writer().write([], {PLACE: 7}, member.consumer.membership())
-    assert broker.committed() == {PLACE: 7}
+    broker.writer().write([], {PLACE: Commit(7)}, member.consumer.membership())
+    assert broker.committed() == {PLACE: Commit(7)}
     assert broker.of_group("other").committed() == {}
 
 

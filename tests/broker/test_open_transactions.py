@@ -124,12 +124,12 @@ def test_committed_offsets_wait_for_those_in_an_open_transaction(bench: Bench, b
     tp = TopicPartition(topic, 0)
     with joined(bench.broker, topic) as member:
         own_all(member)
-        bench.broker.writer().write([], {tp: 3}, member.consumer.membership())
+        bench.broker.writer().write([], {tp: Commit(3)}, member.consumer.membership())
         producer = begin()
         offsets_in(producer, member, topic, 8)
         began = monotonic()
         later(producer.commit_transaction if commit else producer.abort_transaction)
-        assert bench.broker.committed([tp], PATIENCE) == {tp: 8 if commit else 3}
+        assert bench.broker.committed([tp], PATIENCE) == {tp: Commit(8 if commit else 3)}
         assert 0.4 < monotonic() - began < SOON
         member.poll()
         assert member.events == ["assigned"]
