@@ -70,8 +70,8 @@ def read_rate(text: str) -> float:
 class Selection:
     """Conditions on dead letters. Of several values of one condition any will do; an empty condition does not narrow.
 
-    `models`, `actions` and `reasons` may hold globs. `since` and `until` (seconds since 1970) bound the time of the last
-    attempt, of what was never attempted the time of its event. `grep` looks in error, key and bytes, in any case.
+    `models`, `actions` and `reasons` may hold globs. `since` and `until` (seconds since 1970) bound the time of the
+    last attempt, of what was never attempted the time of its event. `grep` looks in error, key and bytes, in any case.
     """
 
     ids: tuple[str, ...] = ()

@@ -16,7 +16,6 @@ from consumer.event import Outgoing, TopicPartition
 
 ACKNOWLEDGE_TIME = 5.0  # seconds
 FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
-SINGLY = {"batch.num.messages": 1, "linger.ms": 0}
 NOT_A_MEMBER = "this member of the consumer group has nothing assigned: its offsets cannot be committed"
 
 
@@ -45,7 +44,6 @@ class TransactionalWriter:
         self._producer: ck.Producer | None = None
         self._lost: BrokerError | None = None  # why a named writer writes no more
         if name is not None:
-            self._config |= SINGLY  # it has no second producer to find a record that is too large with
             self._begin()  # it takes the name over at once: what is read from now on, nobody else moves
 
     def write(
@@ -61,9 +59,9 @@ class TransactionalWriter:
         if offsets and metadata is None:
             raise CycleAborted(NOT_A_MEMBER)
         try:
-            self._transact(self._producer or self._begin(), records, offsets, metadata, singly=self._name is not None)
-        except Suspects:
-            self._write_singly(records, offsets, metadata)
+            self._transact(self._producer or self._begin(), records, offsets, metadata, singly=False)
+        except Suspects:  # the broker weighs batches: written one by one, the record too large is named
+            self._transact(self._producer or self._begin(), records, offsets, metadata, singly=True)
 
     def close(self) -> None:
         """Give the writer up; between writes no transaction is open."""
@@ -92,17 +90,8 @@ class TransactionalWriter:
                 raise self._lost from None
             raise
 
-    def _write_singly(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int] | None, metadata: bytes | None
-    ) -> None:
-        """Write each record as a batch of its own, since the broker weighs batches: so it names the one too large."""
-        try:
-            self._transact(self._begin(SINGLY), records, offsets, metadata, singly=True)
-        finally:
-            self._producer = None  # the next writes batches again
-
-    def _begin(self, more: Mapping[str, Any] = {}) -> ck.Producer:
-        producer = ck.Producer({**self._config, **more})
+    def _begin(self) -> ck.Producer:
+        producer = ck.Producer(self._config)
         try:
             producer.init_transactions(self._timeout)
         except KafkaException as error:
@@ -234,13 +223,17 @@ def serve(call: Callable[[float], object], timeout: float) -> None:
 
 
 def _acknowledge(producer: ck.Producer, records: Sequence[Outgoing], timeout: float, *, singly: bool) -> None:
-    """Write records and see each acknowledged: `flush` alone proves nothing.
+    """Write records, each acknowledged before the next if `singly`, and see that all are: `flush` alone proves nothing.
 
     Raises RecordTooLarge, Suspects where that may be the batch's fault (not `singly`), CycleAborted for all else.
     """
     if not records:
         return
-    reports = [send(producer, record) for record in records]
+    reports = []
+    for record in records:
+        reports.append(send(producer, record))
+        if singly:
+            serve(producer.flush, timeout)
     serve(producer.flush, timeout)
     refused = [report for report in reports if report.too_large]
     if refused and not singly and any(report.message is not None for report in refused):

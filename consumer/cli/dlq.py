@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @click.group()
 def dlq() -> None:
-    """List, show, replay and drop dead letters: the deliveries that failed for good, and the records nobody can read."""
+    """List, show, replay and drop dead letters: deliveries that failed for good, and records that nobody can read."""
 
 
 class Parsed(click.ParamType[T]):

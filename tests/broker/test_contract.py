@@ -168,11 +168,12 @@ def test_a_record_too_large_is_named_and_the_next_write_works(bench: Bench) -> N
         assert values(list(bench.broker.read(topic))) == [b"2"]
 
 
-def test_only_what_is_too_large_by_itself_is_named(transactional: Bench) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_only_what_is_too_large_by_itself_is_named(transactional: Bench, named: bool) -> None:
     """The broker weighs batches: what travelled with a record that is too large is refused as well."""
     bench = transactional
     topic = bench.topic(1, max_message_bytes="50000")
-    writer = bench.broker.writer()
+    writer = bench.broker.writer(f"replay-{topic}" if named else None)
     small = [Outgoing(topic, b"small-%d" % number, bytes(20_000), partition=0) for number in range(10)]
     with pytest.raises(RecordTooLarge) as caught:
         writer.write([*small, Outgoing(topic, b"large", bytes(60_000), partition=0)])
