@@ -59,23 +59,38 @@ class TransactionalWriter:
         if offsets and metadata is None:
             raise CycleAborted(NOT_A_MEMBER)
         try:
-            self._transact(self._producer or self._begin(), records, offsets, metadata, singly=False)
+            self._transact(records, offsets, metadata, singly=False)
         except Suspects:  # the broker weighs batches: written one by one, the record too large is named
-            self._transact(self._producer or self._begin(), records, offsets, metadata, singly=True)
+            self._write_singly(records, offsets, metadata)
 
     def close(self) -> None:
         """Give the writer up; between writes no transaction is open."""
         self._producer = None
 
+    def _write_singly(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int] | None, metadata: bytes | None
+    ) -> None:
+        """Write each record as a batch of its own, at the second try if need be.
+
+        The client's next transaction after a refused batch is aborted, since the sequence numbers of that batch are
+        missing; only then it asks for a new epoch (tried: 2.16).
+        """
+        try:
+            self._transact(records, offsets, metadata, singly=True)
+        except CycleAborted:
+            if self._lost is not None:
+                raise self._lost from None
+            self._transact(records, offsets, metadata, singly=True)
+
     def _transact(
         self,
-        producer: ck.Producer,
         records: Sequence[Outgoing],
         offsets: Mapping[TopicPartition, int] | None,
         metadata: bytes | None,
         *,
         singly: bool,
     ) -> None:
+        producer = self._producer or self._begin()
         try:
             producer.begin_transaction()
             _acknowledge(producer, records, self._timeout / 2, singly=singly)
@@ -146,12 +161,18 @@ class AcknowledgedWriter:
             raise CycleAborted(NOT_A_MEMBER)
         try:
             for part in ([r for r in records if r.value is not None], [r for r in records if r.value is None]):
-                _acknowledge(self._producer, part, ACKNOWLEDGE_TIME, singly=True)
+                self._acknowledge(part)
         except KafkaException as error:
             self._producer = ck.Producer(self._config)
             raise WriterLost(f"the producer ended: {error.args[0].str()}") from None
         if offsets and membership is not None:
             membership.hand_over(offsets)
+
+    def _acknowledge(self, records: Sequence[Outgoing]) -> None:
+        try:
+            _acknowledge(self._producer, records, ACKNOWLEDGE_TIME, singly=False)
+        except Suspects:
+            _acknowledge(self._producer, records, ACKNOWLEDGE_TIME, singly=True)
 
     def close(self) -> None:
         """Give the writer up; nothing is on its way between writes."""
