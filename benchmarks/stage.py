@@ -122,7 +122,8 @@ class Stage:
     def committed(self) -> dict[int, int]:
         """Return the committed offset of each partition, 0 for none."""
         partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
-        return {tp.partition: offset or 0 for tp, offset in self._kafka.committed(partitions, ANSWER).items()}
+        found = self._kafka.committed(partitions, ANSWER)
+        return {tp.partition: commit.offset if commit else 0 for tp, commit in found.items()}
 
     def state_records(self) -> list[Record]:
         """Return all records of the state topic that are still there."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.broker import Broker, Writer
 from consumer.deadletter import DeadLetter, read_dead_letter
 from consumer.event import Outgoing, Record
+
+if TYPE_CHECKING:
+    from consumer.clock import Clock
 
 BATCH = 100  # entries a transaction: what a kill in the middle leaves to a second run is everything but whole batches
 
@@ -49,8 +52,33 @@ def read_table(broker: Broker, topic: str) -> Table:
     return Table(entries, foreign)
 
 
+class Pace:
+    """At most so many entries a second, in batches of no more than a second's."""
+
+    def __init__(self, per_second: float, clock: Clock, sleep: Callable[[float], None]) -> None:
+        """Begin now; `sleep` waits for so many seconds."""
+        self.batch = min(BATCH, max(1, int(per_second)))
+        self._per_second = per_second
+        self._clock = clock
+        self._sleep = sleep
+        self._due = clock.monotonic()  # when the next entry may go
+
+    def spend(self, count: int) -> None:
+        """Wait until so many entries may follow those before."""
+        now = self._clock.monotonic()
+        if self._due > now:
+            self._sleep(self._due - now)
+        self._due = max(now, self._due) + count / self._per_second
+
+
 def replay(
-    writer: Writer, entries: Iterable[Entry], *, dead_letters: str, replays: str, done: Callable[[int], None]
+    writer: Writer,
+    entries: Iterable[Entry],
+    *,
+    dead_letters: str,
+    replays: str,
+    done: Callable[[int], None],
+    pace: Pace | None = None,
 ) -> int:
     """Move `entries` from the topic `dead_letters` to the topic `replays`, batch by batch; returns how many.
 
@@ -58,22 +86,51 @@ def replay(
     with the size of each batch that is durable. Raises ReplayOverrun where another replay has begun, CycleAborted
     where a batch did not become durable: those before it are replayed, it and those after it stand where they stood.
     """
+    return _write(
+        writer, entries, lambda e: (e.letter.replay(replays), _tombstone(e, dead_letters)), done=done, pace=pace
+    )
+
+
+def drop(
+    writer: Writer,
+    entries: Iterable[Entry],
+    *,
+    dead_letters: str,
+    done: Callable[[int], None],
+    pace: Pace | None = None,
+) -> int:
+    """Remove `entries` from the topic `dead_letters` for good, batch by batch; returns how many.
+
+    For `writer` and `done`, and what it raises, see `replay`.
+    """
+    return _write(writer, entries, lambda e: (_tombstone(e, dead_letters),), done=done, pace=pace)
+
+
+def _write(
+    writer: Writer,
+    entries: Iterable[Entry],
+    records: Callable[[Entry], tuple[Outgoing, ...]],
+    *,
+    done: Callable[[int], None],
+    pace: Pace | None,
+) -> int:
     total = 0
-    for batch in _batches(entries):
-        writer.write([record for entry in batch for record in _move(entry, dead_letters, replays)])
+    for batch in _batches(entries, pace.batch if pace else BATCH):
+        if pace:
+            pace.spend(len(batch))
+        writer.write([record for entry in batch for record in records(entry)])
         total += len(batch)
         done(len(batch))
     return total
 
 
-def _move(entry: Entry, dead_letters: str, replays: str) -> tuple[Outgoing, Outgoing]:
-    tombstone = Outgoing(dead_letters, entry.letter.key, None, partition=entry.partition)
-    return entry.letter.replay(replays), tombstone
+def _tombstone(entry: Entry, dead_letters: str) -> Outgoing:
+    return Outgoing(dead_letters, entry.letter.key, None, partition=entry.partition)
 
 
-def _batches(entries: Iterable[Entry]) -> Iterator[Sequence[Entry]]:
+def _batches(entries: Iterable[Entry], size: int) -> Iterator[Sequence[Entry]]:
     remaining = iter(entries)
-    while batch := list(islice(remaining, BATCH)):
+    while batch := list(islice(remaining, size)):
         yield batch
 
 

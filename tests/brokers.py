@@ -13,7 +13,7 @@ from uuid import uuid4
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient
 
-from consumer.broker import Broker, GroupConsumer, Membership, Rebalance, TopicSpec
+from consumer.broker import Broker, Commit, GroupConsumer, Membership, Rebalance, TopicSpec
 from consumer.broker.kafka import EmbeddedKafka, Kafka
 from consumer.broker.memory import MemoryBroker
 from consumer.event import Outgoing, Record, TopicPartition
@@ -82,7 +82,9 @@ class Joinable(Protocol):
 
     def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> GroupConsumer: ...
 
-    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, Commit | None]: ...
+    def committed(
+        self, partitions: Sequence[TopicPartition], timeout: float
+    ) -> dict[TopicPartition, Commit | None]: ...
 
 
 class Member:

@@ -63,6 +63,10 @@ class Installation:
             check=False,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command; what it says on stderr can be read."""
+        return subprocess.Popen(_command(arguments), env=self.environ, stderr=subprocess.PIPE, text=True)
+
     def do(self, *arguments: str, input: str = "") -> str:
         """Run a command that has to succeed; returns what it printed."""
         done = self.run(*arguments, input=input)

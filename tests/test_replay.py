@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from clock import FakeClock
 
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.deadletter import DeadLetter, Stage, read_dead_letter
 from consumer.errors import CycleAborted, ReplayOverrun
 from consumer.event import Outgoing, Record
-from consumer.replay import BATCH, Entry, read_table, replay
+from consumer.replay import BATCH, Entry, Pace, drop, read_table, replay
 
 LETTERS, REPLAYS = "e.dlq", "e.replay"
 
@@ -91,3 +92,40 @@ def test_of_two_replays_at_once_the_earlier_one_stops_and_nothing_is_doubled(bro
     with pytest.raises(ReplayOverrun):
         replay(earlier, entries, dead_letters=LETTERS, replays=REPLAYS, done=lambda _: None)
     assert len(replayed(broker)) == 10
+
+
+def test_what_is_dropped_leaves_the_table_and_is_not_queued(broker: MemoryBroker) -> None:
+    write(broker, *(letter(number) for number in range(BATCH + 1)))
+    entries = read_table(broker, LETTERS).entries
+    counts: list[int] = []
+    assert drop(broker.writer("r"), entries[1:], dead_letters=LETTERS, done=counts.append) == BATCH
+    assert counts == [BATCH]
+    assert ids(read_table(broker, LETTERS).entries) == ["id-0-a"]
+    assert replayed(broker) == []
+
+
+@pytest.mark.parametrize(("per_second", "seconds", "most"), [(500.0, 0.6, 100), (50.0, 6.0, 50), (0.5, 600.0, 1)])
+def test_a_pace_is_kept_in_batches_of_a_second_at_most(
+    broker: MemoryBroker, per_second: float, seconds: float, most: int
+) -> None:
+    clock = FakeClock()
+    began = clock.monotonic()
+    write(broker, *(letter(number) for number in range(301)))
+    entries = read_table(broker, LETTERS).entries
+    pace = Pace(per_second, clock, clock.advance)
+    counts: list[int] = []
+    replay(broker.writer("r"), entries, dead_letters=LETTERS, replays=REPLAYS, done=counts.append, pace=pace)
+    assert sum(counts) == 301
+    assert max(counts) == most
+    assert clock.monotonic() - began == pytest.approx(seconds, rel=0.01)
+
+
+def test_a_pace_does_not_make_up_for_what_was_slow() -> None:
+    clock = FakeClock()
+    pace = Pace(10.0, clock, clock.advance)
+    pace.spend(10)
+    clock.advance(60)
+    began = clock.monotonic()
+    pace.spend(10)
+    pace.spend(10)
+    assert clock.monotonic() - began == pytest.approx(1.0)

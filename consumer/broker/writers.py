@@ -16,7 +16,6 @@ from consumer.event import Outgoing, TopicPartition
 
 ACKNOWLEDGE_TIME = 5.0  # seconds
 FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
-SINGLY = {"batch.num.messages": 1, "linger.ms": 0}
 NOT_A_MEMBER = "this member of the consumer group has nothing assigned: its offsets cannot be committed"
 
 
@@ -45,7 +44,6 @@ class TransactionalWriter:
         self._producer: ck.Producer | None = None
         self._lost: BrokerError | None = None  # why a named writer writes no more
         if name is not None:
-            self._config |= SINGLY  # it has no second producer to find a record that is too large with
             self._begin()  # it takes the name over at once: what is read from now on, nobody else moves
 
     def write(
@@ -61,23 +59,38 @@ class TransactionalWriter:
         if offsets and metadata is None:
             raise CycleAborted(NOT_A_MEMBER)
         try:
-            self._transact(self._producer or self._begin(), records, offsets, metadata, singly=self._name is not None)
-        except Suspects:
+            self._transact(records, offsets, metadata, singly=False)
+        except Suspects:  # the broker weighs batches: written one by one, the record too large is named
             self._write_singly(records, offsets, metadata)
 
     def close(self) -> None:
         """Give the writer up; between writes no transaction is open."""
         self._producer = None
 
+    def _write_singly(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, Commit] | None, metadata: bytes | None
+    ) -> None:
+        """Write each record as a batch of its own, at the second try if need be.
+
+        The client's next transaction after a refused batch is aborted, since the sequence numbers of that batch are
+        missing; only then it asks for a new epoch (tried: 2.16).
+        """
+        try:
+            self._transact(records, offsets, metadata, singly=True)
+        except CycleAborted:
+            if self._lost is not None:
+                raise self._lost from None
+            self._transact(records, offsets, metadata, singly=True)
+
     def _transact(
         self,
-        producer: ck.Producer,
         records: Sequence[Outgoing],
         offsets: Mapping[TopicPartition, Commit] | None,
         metadata: bytes | None,
         *,
         singly: bool,
     ) -> None:
+        producer = self._producer or self._begin()
         try:
             producer.begin_transaction()
             _acknowledge(producer, records, self._timeout / 2, singly=singly)
@@ -92,17 +105,8 @@ class TransactionalWriter:
                 raise self._lost from None
             raise
 
-    def _write_singly(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, Commit] | None, metadata: bytes | None
-    ) -> None:
-        """Write each record as a batch of its own, since the broker weighs batches: so it names the one too large."""
-        try:
-            self._transact(self._begin(SINGLY), records, offsets, metadata, singly=True)
-        finally:
-            self._producer = None  # the next writes batches again
-
-    def _begin(self, more: Mapping[str, Any] = {}) -> ck.Producer:
-        producer = ck.Producer({**self._config, **more})
+    def _begin(self) -> ck.Producer:
+        producer = ck.Producer(self._config)
         try:
             producer.init_transactions(self._timeout)
         except KafkaException as error:
@@ -157,12 +161,18 @@ class AcknowledgedWriter:
             raise CycleAborted(NOT_A_MEMBER)
         try:
             for part in ([r for r in records if r.value is not None], [r for r in records if r.value is None]):
-                _acknowledge(self._producer, part, ACKNOWLEDGE_TIME, singly=True)
+                self._acknowledge(part)
         except KafkaException as error:
             self._producer = ck.Producer(self._config)
             raise WriterLost(f"the producer ended: {error.args[0].str()}") from None
         if offsets and membership is not None:
             membership.hand_over(offsets)
+
+    def _acknowledge(self, records: Sequence[Outgoing]) -> None:
+        try:
+            _acknowledge(self._producer, records, ACKNOWLEDGE_TIME, singly=False)
+        except Suspects:
+            _acknowledge(self._producer, records, ACKNOWLEDGE_TIME, singly=True)
 
     def close(self) -> None:
         """Give the writer up; nothing is on its way between writes."""
@@ -234,13 +244,17 @@ def serve(call: Callable[[float], object], timeout: float) -> None:
 
 
 def _acknowledge(producer: ck.Producer, records: Sequence[Outgoing], timeout: float, *, singly: bool) -> None:
-    """Write records and see each acknowledged: `flush` alone proves nothing.
+    """Write records, each acknowledged before the next if `singly`, and see that all are: `flush` alone proves nothing.
 
     Raises RecordTooLarge, Suspects where that may be the batch's fault (not `singly`), CycleAborted for all else.
     """
     if not records:
         return
-    reports = [send(producer, record) for record in records]
+    reports = []
+    for record in records:
+        reports.append(send(producer, record))
+        if singly:
+            serve(producer.flush, timeout)
     serve(producer.flush, timeout)
     refused = [report for report in reports if report.too_large]
     if refused and not singly and any(report.message is not None for report in refused):

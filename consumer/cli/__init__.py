@@ -18,7 +18,7 @@ from consumer.errors import SprintlyError
 COMMANDS = {
     "consume": "Deliver events to their services: one replica.",
     "demo": "See it work, with nothing to install.",
-    "dlq": "List, show and replay what failed for good.",
+    "dlq": "List, show, replay and drop what failed for good.",
     "produce": "Write events from JSON files to Kafka.",
     "schemas": "Register, show and check the events' schema.",
     "services": "List the services and show how each is set up.",

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 from brokers import Bench, joined, until, values
 
-from consumer.broker import TopicSpec
+from consumer.broker import Commit, TopicSpec
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun
 from consumer.event import Outgoing, TopicPartition
 
@@ -110,7 +110,9 @@ def test_records_and_offsets_become_durable_together(bench: Bench) -> None:
     with joined(bench.broker, topic) as member:
         until(lambda: len(member.records) == 3, member)
         letter = Outgoing(letters, b"id", b"dead", partition=1)
-        writer.write([letter], {TopicPartition(topic, 0): Commit(member.records[2].offset)}, member.consumer.membership())
+        writer.write(
+            [letter], {TopicPartition(topic, 0): Commit(member.records[2].offset)}, member.consumer.membership()
+        )
     assert values(list(bench.broker.read(letters))) == [b"dead"]
     with joined(bench.broker, topic) as second:
         until(lambda: second.records, second)
@@ -168,11 +170,12 @@ def test_a_record_too_large_is_named_and_the_next_write_works(bench: Bench) -> N
         assert values(list(bench.broker.read(topic))) == [b"2"]
 
 
-def test_only_what_is_too_large_by_itself_is_named(transactional: Bench) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_only_what_is_too_large_by_itself_is_named(transactional: Bench, named: bool) -> None:
     """The broker weighs batches: what travelled with a record that is too large is refused as well."""
     bench = transactional
     topic = bench.topic(1, max_message_bytes="50000")
-    writer = bench.broker.writer()
+    writer = bench.broker.writer(f"replay-{topic}" if named else None)
     small = [Outgoing(topic, b"small-%d" % number, bytes(20_000), partition=0) for number in range(10)]
     with pytest.raises(RecordTooLarge) as caught:
         writer.write([*small, Outgoing(topic, b"large", bytes(60_000), partition=0)])

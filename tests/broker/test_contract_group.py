@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from brokers import Bench, Member, joined, own_all, polls, until, values
 
-from consumer.broker import Membership
+from consumer.broker import Commit, Membership
 from consumer.broker.memory import MemoryBroker
 from consumer.errors import BrokerError, CycleAborted
 from consumer.event import Outgoing, TopicPartition

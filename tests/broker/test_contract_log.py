@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from brokers import Bench, joined, own_all, polls, until, values
 
-from consumer.broker import LogReader
+from consumer.broker import Commit, LogReader
 from consumer.errors import BrokerError
 from consumer.event import Outgoing, Record, TopicPartition
 
@@ -178,7 +178,9 @@ def test_committed_offsets_are_told_and_nobody_is_disturbed(bench: Bench) -> Non
         own_all(member)
         writer.write([], {places[0]: Commit(0, "so"), places[2]: Commit(7)}, member.consumer.membership())
         until(lambda: bench.broker.committed(places[2:3], PATIENCE) == {places[2]: Commit(7)}, member)
-        assert bench.broker.committed(places, PATIENCE) == dict(zip(places, [Commit(0, "so"), None, Commit(7), None], strict=True))
+        assert bench.broker.committed(places, PATIENCE) == dict(
+            zip(places, [Commit(0, "so"), None, Commit(7), None], strict=True)
+        )
         for _ in polls(0.3):
             member.poll()
         assert member.events == ["assigned"]

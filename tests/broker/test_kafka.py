@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from kafka import free_port
 
-from consumer.broker import Rebalance, TopicSpec
+from consumer.broker import Commit, Rebalance, TopicSpec
 from consumer.broker import group as group_module
 from consumer.broker.admin import Admin
 from consumer.broker.group import KafkaConsumer
@@ -226,7 +226,9 @@ def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, mo
                 recognised=answers.pop,
             )
 
-        def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, int | None]:
+        def committed(
+            self, partitions: Sequence[TopicPartition], timeout: float
+        ) -> dict[TopicPartition, Commit | None]:
             return kafka.committed(partitions, timeout)
 
     member = Member(Old(), ["not-there-yet"])

@@ -8,7 +8,7 @@ import pytest
 from brokers import Member, until
 from clock import FakeClock
 
-from consumer.broker import TopicSpec
+from consumer.broker import Commit, TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, RecordTooLarge, WriterLost
 from consumer.event import Outgoing, TopicPartition
