@@ -6,7 +6,7 @@ whole is the breaker's business, which is told of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,7 +51,9 @@ class Attempts:
         clock: Clock,
         metrics: Metrics,
         notices: Notices,
+        gone: Callable[[Channel, str], None],
     ) -> None:
+        """Begin what `dispatcher` chooses; `gone` is told of a destination that wants nothing further, and why."""
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._retries = retries
@@ -60,6 +62,7 @@ class Attempts:
         self._clock = clock
         self._metrics = metrics
         self._notices = notices
+        self._gone = gone
 
     def begin(self) -> Iterator[Attempt]:
         """Yield the requests to send now; the answer to each is to be brought back by `answered`."""
@@ -137,6 +140,9 @@ class Attempts:
             channel.probe = None
         if outcome.verdict is Verdict.THROTTLED:
             self._throttled(delivery, outcome, now, probed=probed)
+        elif outcome.verdict is Verdict.GONE:
+            self._dispatcher.owe(delivery)  # for the day when somebody enables it again
+            self._gone(channel, channel.subscription.service.redact(outcome.error))
         elif outcome.verdict is Verdict.BROKEN:
             self._give_up(delivery, Stage.RENDER, "failed", outcome)
         elif self._is_down(delivery, outcome, now, probed=probed):

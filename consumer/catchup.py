@@ -113,7 +113,7 @@ class CatchUp:
     def _meets(self, flow: Flow) -> bool:
         """Whether a flow that was behind has reached the live position, and can go on with the partition."""
         at_the_end = flow.next is not None and flow.next == flow.partition.position
-        return at_the_end and len(flow.hand) <= self._room and not flow.channel.breaker.open
+        return at_the_end and len(flow.hand) <= self._room and not flow.channel.closed
 
     def _need(self, flow: Flow) -> tuple[int, int] | None:
         """Return from where, and how much at most, a flow has to read now."""

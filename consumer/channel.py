@@ -67,6 +67,7 @@ class Channel:
         "late",
         "limit",
         "live",
+        "off",
         "probe",
         "rests_until",
         "subscription",
@@ -95,6 +96,7 @@ class Channel:
         self.delivered_at = 0.0  # when something was delivered last (seconds since 1970)
         self.failing_since = 0.0  # when its destination was found down (seconds since 1970); 0 while it is not
         self.last_error = ""
+        self.off = False  # whether it is disabled: what is for it waits until somebody enables it
 
     def touch(self) -> None:
         """Have its states written: what they say of the destination has changed."""
@@ -105,4 +107,9 @@ class Channel:
     @property
     def resting(self) -> bool:
         """Whether nothing may be sent now, probes apart."""
-        return self.throttled or self.breaker.open
+        return self.throttled or self.closed
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing for the time being: its destination is believed down, or it is disabled."""
+        return self.breaker.open or self.off

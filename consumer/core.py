@@ -30,8 +30,10 @@ from consumer.patience import Limits, Patience
 from consumer.reading import Concern, Reading, Unread
 from consumer.retry import RETRY_DELAYS, Delays, QuickRetries
 from consumer.state import state_key
+from consumer.steward import Steward, Topics
 
 if TYPE_CHECKING:
+    from consumer.channel import Channel
     from consumer.clock import Clock
     from consumer.codec import Codec, Writer
     from consumer.framing import Reference
@@ -52,6 +54,7 @@ class CoreSettings:
     topic: str = "sprintly.events"
     dead_letter_topic: str = "sprintly.events.dlq"
     state_topic: str = "sprintly.events.state"
+    control_topic: str = "sprintly.events.control"
     bounds: Bounds = field(default_factory=Bounds)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     max_buffered: int = 64 * 1024 * 1024
@@ -84,6 +87,16 @@ class Core:
             clock=clock,
             metrics=metrics,
             notices=self._notices,
+            gone=self._gone,
+        )
+        self._steward = Steward(
+            Topics(settings.topic, settings.state_topic, settings.control_topic),
+            self._dispatcher,
+            self._reading,
+            self._outbox,
+            clock=clock,
+            metrics=metrics,
+            notices=self._notices,
         )
         self._catch_up = CatchUp(
             self._dispatcher,
@@ -107,20 +120,43 @@ class Core:
                 self.release([tp])
             self._partitions[tp] = Partition(tp)
 
-    def begin(self, tp: TopicPartition, offset: int, states: Iterable[State] = (), topic_id: str = "") -> None:
-        """Begin a partition at its committed offset, with what its former owners left owed."""
+    def begin(
+        self,
+        tp: TopicPartition,
+        offset: int,
+        states: Iterable[State] = (),
+        topic_id: str = "",
+        applied: int | None = 0,
+    ) -> None:
+        """Begin a partition at its committed offset, with what its former owners left owed.
+
+        `applied` is up to which offset of the control topic they have carried out its words; None where nobody knows.
+        What was said since is carried out now, as far as `told` has told it.
+        """
         partition = self._partitions.get(tp)
         if partition is None or partition.begun:
             return
         self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
-        partition.begin(offset, topic_id)
+        partition.begin(offset, topic_id, applied)
         for state in states:
             self._load(partition, state)
+        self._steward.begin(partition, applied)
+
+    def told(self, records: Iterable[Record], end: int) -> None:
+        """Take in what the control topic has from where the last call ended up to `end`, and carry it out."""
+        self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
+        self._steward.told(self._partitions.values(), records, end)
+
+    @property
+    def told_up_to(self) -> int:
+        """The offset of the control topic up to which `told` has told."""
+        return self._steward.end
 
     def _load(self, partition: Partition, state: State) -> None:
         subscription = self._reading.subscription(state.subscription)
         if subscription is None:  # its state stays where it is, for the day when it comes back
             self._notices.add("warning", "owed to a subscription that is gone", subscription=state.subscription)
+            partition.orphans[state.subscription] = state
             return
         flow = self._dispatcher.flow(partition, subscription)
         if state.topic_id and partition.topic_id and state.topic_id != partition.topic_id:
@@ -134,6 +170,9 @@ class Core:
             self._dispatcher.place_owed(head)
         if flow.next is not None:
             partition.reading[flow] = None
+
+    def _gone(self, channel: Channel, reason: str) -> None:
+        self._steward.gone(channel, reason)
 
     def spread(self, share: float) -> None:
         """Take in which share of all partitions this replica reads: that much it uses of a rate that is declared."""
@@ -159,7 +198,7 @@ class Core:
         """Whether all that is to be said of partitions is durable."""
         selected = self._select(partitions)
         return not self._outbox.holds(selected) and all(
-            not partition.dirty and partition.watermark(None, set()) == partition.committed
+            not (partition.dirty or partition.tombstones) and partition.commit(None, set()) == partition.committed
             for partition in selected
             if partition.begun
         )
@@ -235,7 +274,7 @@ class Core:
             flow = partition.flows.get(subscription.id) or self._dispatcher.flow(partition, subscription)
             if flow.next is not None or (offset <= flow.known and offset in flow.hand):
                 continue
-            if flow.channel.breaker.open or (flow.owed and self.owed >= self._settings.limits.owed):
+            if flow.channel.closed or (flow.owed and self.owed >= self._settings.limits.owed):
                 flow.fall_behind(offset)
             else:
                 flows.append(flow)
@@ -319,6 +358,7 @@ class Core:
         partition = self._partitions.get(tp)
         if partition is None:
             return
+        self._steward.expire(partition, begin, expiring)
         for flow in partition.flows.values():
             if flow.next is not None and flow.next < begin:
                 self._attempts.vanished(flow, begin - flow.next)
@@ -365,6 +405,7 @@ class Core:
         """Take in that a cycle is durable: its dead letters are finished and free their lanes."""
         unchanged = [snapshot.flow for snapshot in cycle.snapshots if snapshot.version == snapshot.flow.version]
         settle_states(cycle)
+        self._outbox.settle(cycle)
         for letter in self._outbox.take(cycle):
             self._count(letter.content)
             if letter.delivery is not None:
@@ -465,8 +506,13 @@ class Core:
         return [
             tp
             for tp, partition in self._partitions.items()
-            if partition.owed or any(flow.next is not None for flow in partition.flows.values())
+            if partition.owed or partition.orphans or any(flow.next is not None for flow in partition.flows.values())
         ]
+
+    @property
+    def disabled(self) -> int:
+        """Subscriptions that are disabled."""
+        return self._steward.disabled
 
     @property
     def down(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from consumer.deadletter import DeadLetter
 from consumer.delivery import Delivery, Place
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Commit, Outgoing, Record, TopicPartition
 from consumer.flow import Flow
 from consumer.partition import Partition
 from consumer.state import write_state
@@ -50,17 +50,24 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Cycle:
-    """What is written, and the watermarks to commit with it."""
+    """What is written, and what is committed with it."""
 
     letters: tuple[Letter, ...]
     snapshots: tuple[Snapshot, ...]
     records: tuple[Outgoing, ...]
-    watermarks: dict[Partition, int]
+    watermarks: dict[Partition, Commit]
+    words: tuple[Outgoing, ...] = ()
+    tombstones: tuple[tuple[Partition, Outgoing], ...] = ()
+
+    @property
+    def commits(self) -> dict[TopicPartition, Commit]:
+        """What to commit: watermarks, and with each how much of the control topic is carried out."""
+        return {partition.tp: commit for partition, commit in self.watermarks.items()}
 
     @property
     def offsets(self) -> dict[TopicPartition, int]:
-        """The offsets to commit."""
-        return {partition.tp: offset for partition, offset in self.watermarks.items()}
+        """The watermarks alone."""
+        return {partition.tp: commit.offset for partition, commit in self.watermarks.items()}
 
     def __bool__(self) -> bool:
         return bool(self.records or self.watermarks)
@@ -75,6 +82,7 @@ class Outbox:
         self._states = states
         self._room = room
         self._letters: dict[Letter, None] = {}
+        self._words: dict[bytes, Outgoing] = {}
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -82,6 +90,14 @@ class Outbox:
     def post(self, letter: Letter) -> None:
         """Keep a dead letter for the next cycle."""
         self._letters[letter] = None
+
+    def say(self, word: Outgoing) -> None:
+        """Keep a word for the control topic for the next cycle."""
+        self._words[word.key or b""] = word
+
+    def bury(self, partition: Partition, tombstone: Outgoing) -> None:
+        """Have the state of a subscription that is gone deleted with the next cycle."""
+        partition.tombstones[tombstone.key or b""] = tombstone
 
     def holds(self, partitions: Iterable[Partition]) -> bool:
         """Whether a dead letter of these partitions is not durable yet."""
@@ -106,14 +122,18 @@ class Outbox:
         written = {snapshot.flow for snapshot in snapshots}
         # Offsets are what fences a former owner: no state and no dead letter goes without its partition's.
         involved = {letter.partition for letter in letters} | {flow.partition for flow in written}
+        involved |= {partition for partition in partitions if partition.tombstones}
         watermarks = {}
         for partition in partitions:
             if partition.begun:
-                watermark = partition.watermark(finishing.get(partition), written)
+                watermark = partition.commit(finishing.get(partition), written)
                 if watermark != partition.committed or partition in involved:
                     watermarks[partition] = watermark
         records += [snapshot.record for snapshot in snapshots]
-        return Cycle(letters, snapshots, tuple(records), watermarks)
+        words = tuple(self._words.values())
+        buried = tuple((partition, record) for partition in partitions for record in partition.tombstones.values())
+        records += [*words, *(record for _, record in buried)]
+        return Cycle(letters, snapshots, tuple(records), watermarks, words, buried)
 
     def _unread(self, letters: tuple[Letter, ...]) -> dict[Partition, int]:
         """Return the lowest offset of each partition whose record nobody could read, and whose letter has to wait."""
@@ -169,6 +189,14 @@ class Outbox:
             if letter in self._letters:
                 del self._letters[letter]
                 yield letter
+
+    def settle(self, cycle: Cycle) -> None:
+        """Take in that the words and tombstones of a cycle are durable."""
+        for word in cycle.words:
+            if self._words.get(word.key or b"") is word:
+                del self._words[word.key or b""]
+        for partition, tombstone in cycle.tombstones:
+            partition.tombstones.pop(tombstone.key or b"", None)
 
     def shrink(self, keys: frozenset[bytes], limit: int) -> None:
         """Cut the values of dead letters with these keys to `limit` bytes."""

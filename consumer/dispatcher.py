@@ -49,6 +49,7 @@ class Dispatcher:
         self._bounds = bounds
         self._breaker = breaker or BreakerSettings()
         self.channels: dict[str, Channel] = {}
+        self._off: set[str] = set()  # ids of subscriptions that are disabled
         self._live: deque[Line] = deque()  # those with something ready and room for it, each once: they take turns
         self._late: deque[Line] = deque()
         self._probes: deque[Delivery] = deque()
@@ -83,6 +84,7 @@ class Dispatcher:
             channel = Channel(subscription, most, self._breaker, self._now)
             if channel.tokens is not None:
                 channel.tokens.share = self._share
+            channel.off = subscription.id in self._off
             self.channels[subscription.id] = channel
         return channel
 
@@ -327,13 +329,61 @@ class Dispatcher:
                 self._wake(waiter)
 
     def _wake(self, delivery: Delivery) -> None:
-        if delivery.event is None or delivery.flow.channel.breaker.open:
+        if delivery.event is None or delivery.flow.channel.closed:
             delivery.flow.want(delivery)
         else:
             self._make_ready(delivery, first=True)
 
+    def disable(self, id_: str) -> None:
+        """Let everything of a subscription wait until it is enabled; what is under way ends as it may."""
+        self._off.add(id_)
+        channel = self.channels.get(id_)
+        if channel is None or channel.off:
+            return
+        channel.off = True
+        self._end_probe(channel)
+        self.shut(channel)
+        for flow in channel.flows:
+            if flow.next is None and flow.hand and not flow.partition.draining:
+                flow.fall_behind(flow.partition.position)
+
+    def enable(self, id_: str) -> None:
+        """Let a subscription go on from where it stopped, and attempt at once what waits for another try."""
+        self._off.discard(id_)
+        channel = self.channels.get(id_)
+        if channel is None:
+            return
+        channel.off = False
+        channel.breaker.doubt()
+        channel.failing_since, channel.last_error = 0.0, ""
+        self._end_probe(channel)
+        channel.touch()
+        self.resume(channel)
+
+    def hurry(self, flow: Flow) -> None:
+        """Have attempted at once what is owed and waits for its due time."""
+        for head in [head for head in flow.heads() if head.place is Place.WAITING and head.owed]:
+            head.due = 0.0
+            flow.want(head)
+
+    def _end_probe(self, channel: Channel) -> None:
+        """Have nothing tried out any more; a probe that is under way ends as any other attempt."""
+        probe, channel.probe = channel.probe, None
+        if probe is not None and probe.place is Place.READY:
+            probe.flow.want(probe)
+        for flow in channel.flows:
+            flow.probing = False
+
+    def drop(self, flow: Flow, below: int) -> int:
+        """Finish, undelivered, what a flow has in hand below an offset and is not just ending; returns how many."""
+        dropped = flow.drop(below)
+        probe = flow.channel.probe
+        if probe is not None and probe.place is Place.DONE:
+            flow.channel.probe = None
+        return dropped
+
     def shut(self, channel: Channel) -> None:
-        """Let everything of a subscription be owed: its breaker is open."""
+        """Let everything of a subscription be owed: nothing of it is attempted for the time being."""
         for flow in channel.flows:
             for delivery in list(flow.hand.values()):
                 flow.owe(delivery)

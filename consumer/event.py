@@ -37,6 +37,13 @@ class Record(NamedTuple):
         return len(self.value or b"") + len(self.key or b"")
 
 
+class Commit(NamedTuple):
+    """What a group has committed of a partition: where to go on, and a text of its own that goes along (up to 4 KB)."""
+
+    offset: int
+    metadata: str = ""
+
+
 class Outgoing(NamedTuple):
     """A record to be written; without a `partition` its key chooses one (murmur2, as Java's producer does)."""
 

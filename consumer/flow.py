@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from consumer.partition import Partition
 
 
+ALL = 2**63  # above every offset
+ENDING = (Place.FLYING, Place.ENDING)  # where a delivery ends soon, one way or the other
+
+
 class Held:
     """An owed lane: its head, and how many are in it."""
 
@@ -52,6 +56,7 @@ class Flow:
         "partition",
         "probing",
         "refused",
+        "told_version",
         "uncovered",
         "version",
         "written",
@@ -73,6 +78,7 @@ class Flow:
         self._wanted: list[int] = []  # a heap of offsets whose bodies are to be read; some may be wanted no more
         self.bodies = 0  # events in memory that were read again
         self.probing = False  # whether it may read one event, for a probe
+        self.told_version = 0  # as of the last word of the control topic that changed it
         self.version = 0
         self.durable = 0
         self.refused = 0  # how many were owed when the broker refused the state for its size; 0 if it did not
@@ -180,6 +186,8 @@ class Flow:
     def fall_behind(self, offset: int) -> None:
         """Read no further with the partition: what is in hand is owed, and so is everything from `offset` on."""
         self.next = offset
+        if self.partition.blocked_on is self:
+            self.partition.blocked_on = None
         if self.floor is None:  # else it fell behind, and was back, since the last durable transaction
             self.floor = offset
         for delivery in list(self.hand.values()):
@@ -200,6 +208,60 @@ class Flow:
             if delivery.follower is not None and delivery.follower.place is Place.DONE:
                 delivery.follower = None
             self.owe(delivery)
+
+    def go_back(self, offset: int) -> None:
+        """Read once more from an earlier offset on; what is in hand stays there, and is not taken twice."""
+        if self.next is None:
+            self.fall_behind(self.partition.position)
+        if self.next is None or offset < self.next:
+            self.next = offset
+        self.partition.reading[self] = None
+        self.touch()
+
+    def mark(self, offset: int) -> None:
+        """Note that the word at this offset of the control topic has changed what is owed."""
+        self.touch()
+        self.told_version = self.version
+        self.partition.told.setdefault(self, offset)
+
+    def drop(self, below: int) -> int:
+        """Finish, undelivered, what is in hand below an offset and is not just ending; returns how many."""
+        heads = list(self.heads())
+        dropped = 0
+        for delivery in [d for d in self.hand.values() if d.offset < below and d.place not in ENDING]:
+            dropped += 1
+            del self.hand[delivery.offset]
+            delivery.detach()
+            delivery.place = Place.DONE
+            self.channel.in_hand -= 1
+            self.uncovered.pop(delivery, None)
+            if delivery.owed:
+                self.owed -= 1
+                self.partition.owed -= 1
+            if not delivery.covered:
+                self.partition.offsets.finished(delivery.offset)
+        if dropped:
+            self.touch()
+            for head in heads:
+                self._close_ranks(head)
+        return dropped
+
+    def _close_ranks(self, head: Delivery) -> None:
+        """Leave those out of a lane that are finished."""
+        lane, left = head.lane, [each for each in _chain(head) if each.place is not Place.DONE]
+        if lane is None:
+            return
+        self.held.pop(lane, None)
+        self._tails.pop(lane, None)
+        for before, after in zip(left, [*left[1:], None], strict=False):
+            before.follower = after
+        if left:
+            self._tails[lane] = left[-1]
+            if left[0].owed:
+                held = self.held[lane] = Held(left[0])
+                held.count = len(left)
+            if left[0].place is Place.FOLLOWING:
+                self.want(left[0])
 
     def expire(self, head: Delivery, offset: int) -> None:
         """Have what lies below `offset` in an owed lane become dead letters, one after the other."""
@@ -236,6 +298,8 @@ class Flow:
         if self.floor is not None and version >= self.floor_version:
             self.floor = None
             self.partition.floors.pop(self, None)
+        if version >= self.told_version:
+            self.partition.told.pop(self, None)
 
     @property
     def is_too_large(self) -> bool:
@@ -321,3 +385,11 @@ class Flow:
             int(channel.failing_since),
             channel.last_error,
         )
+
+
+def _chain(head: Delivery) -> Iterator[Delivery]:
+    """Yield a lane's deliveries from its head on."""
+    delivery: Delivery | None = head
+    while delivery is not None:
+        yield delivery
+        delivery = delivery.follower

@@ -138,6 +138,7 @@ class Metrics(Collector):
         self.owed = Gauge("owed", "Deliveries in hand that are owed: tried again later, or waiting behind such a one.")
         self.behind = Gauge("behind", "Pairs of subscription and partition that are read later than live.")
         self.breakers_open = Gauge("breakers_open", "Subscriptions whose destination is believed down.")
+        self.disabled = Gauge("disabled", "Subscriptions that are disabled: what is for them waits.")
         self.buffered_bytes = Gauge("buffered_bytes", "Bytes of the events held in memory.")
         self.assigned_partitions = Gauge("assigned_partitions", "Partitions that this replica reads.")
         # Kafka: how outcomes become durable, and how partitions move.

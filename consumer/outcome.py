@@ -20,6 +20,7 @@ class Verdict(Enum):
     TRANSIENT = "transient"
     THROTTLED = "throttled"  # the receiver is well and wants fewer requests: wait, and count no attempt
     PERMANENT = "permanent"
+    GONE = "gone"  # the destination is there no more, and wants nothing further (RFC 9110, 15.5.11)
     BROKEN = "broken"  # the service itself failed on this event, as rendering can
 
 
@@ -56,7 +57,7 @@ def _of_status(answer: Answer, now: float) -> Outcome:
         return Outcome(Verdict.THROTTLED, _sentence(answer), status, wait)
     if status >= 500 or status in TRANSIENT_STATUSES:
         return Outcome(Verdict.TRANSIENT, _sentence(answer), status)
-    return Outcome(Verdict.PERMANENT, _sentence(answer), status)
+    return Outcome(Verdict.GONE if status == 410 else Verdict.PERMANENT, _sentence(answer), status)
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from consumer.event import Record, TopicPartition
+from consumer.control import write_note
+from consumer.event import Commit, Outgoing, Record, TopicPartition
 from consumer.offsets import Offsets
 from consumer.scan import Scan
 
 if TYPE_CHECKING:
     from consumer.flow import Flow
     from consumer.framing import Reference
+    from consumer.state import State
 
 CHECKPOINT = 0.25  # seconds between two notes of how far it was read then
 
@@ -21,6 +23,7 @@ class Partition:
 
     __slots__ = (
         "_checkpoints",
+        "applied",
         "attempted",
         "awaiting",
         "begun",
@@ -34,12 +37,15 @@ class Partition:
         "flying",
         "gone",
         "offsets",
+        "orphans",
         "owed",
         "paused",
         "reading",
         "scan",
         "staged",
         "staged_bytes",
+        "told",
+        "tombstones",
         "topic_id",
         "tp",
     )
@@ -59,13 +65,17 @@ class Partition:
         self.flying = 0  # attempts under way
         self.attempted = -1  # the highest offset of which a delivery was attempted
         self.draining = False  # while it is being given up: nothing further begins
-        self.committed: int | None = None  # as far as this assignment has committed
+        self.committed: Commit | None = None  # what is durable of this assignment, as far as is known
         self.gone = False
         self.owed = 0  # deliveries, of all flows
         self.dirty: dict[Flow, None] = {}  # flows whose state has to be written
         self.floors: dict[Flow, None] = {}  # those that fell behind, and whose state does not say so durably yet
         self.reading: dict[Flow, None] = {}  # those that may want something read from the log again
         self.scan = Scan(tp)
+        self.applied = 0  # up to which offset of the control topic all words are carried out
+        self.told: dict[Flow, int] = {}  # what words have changed, from which on that is not durable
+        self.orphans: dict[str, State] = {}  # of subscriptions that are gone
+        self.tombstones: dict[bytes, Outgoing] = {}  # of those that are forgotten
         self._checkpoints: deque[tuple[float, int]] = deque()
 
     @property
@@ -73,11 +83,12 @@ class Partition:
         """The offset after the last record that was let in."""
         return self.offsets.position or 0
 
-    def begin(self, offset: int, topic_id: str) -> None:
-        """Take records in, from `offset` on."""
+    def begin(self, offset: int, topic_id: str, applied: int | None) -> None:
+        """Take records in, from `offset` on; `applied` is what was committed with it of the control topic, if any."""
         self.begun = True
         self.topic_id = topic_id
-        self.offsets.position = self.committed = offset
+        self.offsets.position = offset
+        self.committed = None if applied is None else Commit(offset, write_note(applied))
         self.attempted = offset - 1
 
     def stage(self, record: Record) -> None:
@@ -136,6 +147,11 @@ class Partition:
         return found
 
     # -- what the next transaction may say
+
+    def commit(self, finishing: dict[int, int] | None, written: set[Flow]) -> Commit:
+        """Return what may be committed with a transaction that finishes these and writes these flows' states."""
+        applied = min([self.applied, *(offset for flow, offset in self.told.items() if flow not in written)])
+        return Commit(self.watermark(finishing, written), write_note(applied))
 
     def watermark(self, finishing: dict[int, int] | None, written: set[Flow]) -> int:
         """Return how far may be committed with a transaction that finishes these and writes these flows' states."""

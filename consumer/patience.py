@@ -49,7 +49,7 @@ class Patience:
                 self._go_on_without(partition)
         for channel in self._dispatcher.channels.values():
             breaker = channel.breaker
-            if breaker.open:
+            if breaker.open and not channel.off:
                 free = channel.in_flight < channel.limit and not channel.throttled
                 if channel.probe is None and breaker.probe_at <= now and free:
                     self._dispatcher.choose_probe(channel)
@@ -69,7 +69,7 @@ class Patience:
     def _let_blocking_heads_go(self, partition: Partition) -> None:
         """Give up heads that fail while too many wait behind them and their subscription delivers others."""
         for flow in partition.flows.values():
-            if flow.owed <= self._limits.followers or flow.channel.breaker.open:
+            if flow.owed <= self._limits.followers or flow.channel.closed:
                 continue
             for head in [held.head for held in flow.held.values() if held.count > self._limits.followers]:
                 waits = head.place in (Place.WAITING, Place.WANTING) and head.attempts and not head.verdict
@@ -96,7 +96,6 @@ class Patience:
             return
         if self._owed() >= self._limits.owed or self._dispatcher.is_stuck(flow):
             flow.fall_behind(partition.position)
-            partition.blocked_on = None
 
     def _watch_threads(self, channel: Channel, now: float) -> None:
         """Open the breaker of a blocking service all of whose threads hang."""

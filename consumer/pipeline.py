@@ -29,6 +29,7 @@ from consumer.intake import Intake
 from consumer.retention import Retention
 from consumer.retry import Doubling
 from consumer.scanner import Scanner
+from consumer.tail import Tail
 from consumer.takeover import TakeOver
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Topics(NamedTuple):
     replays: str
     letters: str
     states: str
+    control: str
 
 
 class Pipeline:
@@ -110,6 +112,7 @@ class Pipeline:
         metrics.owed.read_from(lambda: core.owed)
         metrics.behind.read_from(lambda: core.behind)
         metrics.breakers_open.read_from(lambda: core.down)
+        metrics.disabled.read_from(lambda: core.disabled)
         metrics.buffered_bytes.read_from(lambda: core.buffered + core.read_again_bytes)
         metrics.assigned_partitions.read_from(lambda: len(core.partitions))
         metrics.awaiting_schema.read_from(lambda: len(core.awaited))
@@ -141,6 +144,7 @@ class Pipeline:
         self._loop: asyncio.AbstractEventLoop
         self._intake: Intake
         self._take_over: TakeOver
+        self._tail: Tail
         self._scanner: Scanner
 
     async def run(self) -> None:
@@ -165,8 +169,15 @@ class Pipeline:
         core, broker, topics = self._core, self._broker, self._topics
         reads = [topics.events, topics.replays]
         self._intake = Intake(broker, reads, self, self._loop, partial(self._health.beat, "kafka"))
+        self._tail = Tail(broker, topics.control, core, self._soon, clock=self._clock, health=self._health)
         self._take_over = TakeOver(
-            core, broker, topics.states, self._intake.begin, clock=self._clock, health=self._health
+            core,
+            broker,
+            topics.states,
+            self._intake.begin,
+            self._tail.reach,
+            clock=self._clock,
+            health=self._health,
         )
         self._scanner = Scanner(broker, core, self._soon, self._loop)
         retention = Retention(broker, core, self._timing.retry_span)
@@ -174,7 +185,8 @@ class Pipeline:
         self._scanner.start()
         self._intake.start()
         self._health.clear("start")
-        works = [self._cycles(), self._watch(), retention.run(), *([self._fetcher.run()] if self._fetcher else [])]
+        works = [self._cycles(), self._watch(), retention.run(), self._tail.run()]
+        works += [self._fetcher.run()] if self._fetcher else []
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -183,6 +195,7 @@ class Pipeline:
         for task in tasks:
             task.cancel()
         self._take_over.close()
+        self._tail.close()
         self._scanner.close()
 
     # -- turns: let in, begin, pause
@@ -364,7 +377,7 @@ class Pipeline:
     def _transact(self, cycle: Cycle, membership: Membership) -> None:
         if self._writer is None:
             self._writer = self._broker.writer()
-        self._writer.write(cycle.records, cycle.offsets, membership)
+        self._writer.write(cycle.records, cycle.commits, membership)
 
     # -- watching
 

@@ -49,11 +49,16 @@ def state_key(subscription: str, tp: TopicPartition) -> bytes:
     return SEPARATOR.join((subscription, tp.topic, str(tp.partition))).encode()
 
 
+def tombstone(topic: str, subscription: str, tp: TopicPartition) -> Outgoing:
+    """Return the record for `topic` that says that a subscription is owed nothing of a partition."""
+    return Outgoing(topic, state_key(subscription, tp), None, partition=tp.partition)
+
+
 def write_state(topic: str, state: State) -> Outgoing:
     """Return a state as a record for `topic`, in the partition of the same number; a tombstone if nothing is owed."""
     key = state_key(state.subscription, state.partition)
     if state.next is None and not state.owed:
-        return Outgoing(topic, key, None, partition=state.partition.partition)
+        return tombstone(topic, state.subscription, state.partition)
     value = {
         "version": VERSION,
         "topic_id": state.topic_id,

@@ -1,18 +1,19 @@
 """Partitions taken over: what the group has committed and what is owed are found out, then core and consumer begin.
 
 Meanwhile the partitions are paused, and everything else goes on. Committed offsets first, then the states: a
-transaction that is still open moves both, and is waited for.
+transaction that is still open moves both, and is waited for. Last, all has to be known that operators said before.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from consumer.control import read_note
 from consumer.errors import BrokerError
 from consumer.state import State, latest_states
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from consumer.broker import Broker
     from consumer.clock import Clock
     from consumer.core import Core
-    from consumer.event import TopicPartition
+    from consumer.event import Commit, TopicPartition
     from consumer.health import Health
 
 COMMITTED_TIME = 40.0  # seconds: an open transaction of a replica that was killed is waited for until it times out
@@ -31,12 +32,16 @@ FOREVER = 253_402_300_000.0  # seconds since 1970: no record is as new (the year
 
 
 class Found(NamedTuple):
-    """Where a partition begins, what is owed there, its topic's id, and how many offsets expired before being read."""
+    """Where a partition begins, what is owed there, its topic's id, and how many offsets expired before being read.
+
+    `applied` is up to which offset of the control topic its owners have carried out what it says; None: nobody knows.
+    """
 
     offset: int
     states: list[State]
     topic_id: str
     expired: int
+    applied: int | None
 
 
 class TakeOver:
@@ -48,15 +53,20 @@ class TakeOver:
         broker: Broker,
         states: str,
         begin: Callable[[Mapping[TopicPartition, int]], None],
+        reach: Callable[[int], Awaitable[None]],
         *,
         clock: Clock,
         health: Health,
     ) -> None:
-        """Read what is owed from the topic `states`; `begin` has records of partitions delivered from an offset on."""
+        """Read what is owed from the topic `states`; `begin` has records of partitions delivered from an offset on.
+
+        `reach` waits until the control topic is known up to an offset.
+        """
         self._core = core
         self._broker = broker
         self._states = states
         self._begin = begin
+        self._reach = reach
         self._clock = clock
         self._health = health
         self._under_way: dict[TopicPartition, object] = {}  # each with what tells this assignment from a later one
@@ -98,6 +108,7 @@ class TakeOver:
                 self._say(partitions, str(error))
                 await asyncio.sleep(AGAIN)
                 continue
+            await self._reach(max((what.applied or 0 for what in found.values()), default=0))
             ours = {tp: found[tp] for tp in partitions if self._under_way.get(tp) is token}
             self._take(ours)
             self._log.info(
@@ -124,7 +135,7 @@ class TakeOver:
         for tp, what in found.items():
             if what.expired:
                 self._log.error("records left the log before they were read", partition=str(tp), offsets=what.expired)
-            self._core.begin(tp, what.offset, what.states, what.topic_id)
+            self._core.begin(tp, what.offset, what.states, what.topic_id, what.applied)
         self.leave(list(found))
         self._begin({tp: what.offset for tp, what in found.items()})
 
@@ -136,8 +147,9 @@ class TakeOver:
             self._log.error("waiting for Kafka", trouble=sentence)
 
 
-def _found(committed: int | None, span: tuple[int, int], states: list[State], topic_id: str) -> Found:
+def _found(committed: Commit | None, span: tuple[int, int], states: list[State], topic_id: str) -> Found:
     oldest, end = span
-    if committed is None or committed > end:  # a new group; or a topic made anew, which counts from 0 again
-        return Found(oldest, states, topic_id, 0)
-    return Found(max(committed, oldest), states, topic_id, max(0, oldest - committed))
+    applied = None if committed is None else read_note(committed.metadata)
+    if committed is None or committed.offset > end:  # a new group; or a topic made anew, which counts from 0 again
+        return Found(oldest, states, topic_id, 0, applied)
+    return Found(max(committed.offset, oldest), states, topic_id, max(0, oldest - committed.offset), applied)

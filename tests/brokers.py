@@ -13,10 +13,10 @@ from uuid import uuid4
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient
 
-from consumer.broker import Broker, Commit, GroupConsumer, Membership, Rebalance, TopicSpec
+from consumer.broker import Broker, GroupConsumer, Membership, Rebalance, TopicSpec
 from consumer.broker.kafka import EmbeddedKafka, Kafka
 from consumer.broker.memory import MemoryBroker
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Commit, Outgoing, Record, TopicPartition
 
 PATIENCE = 30.0  # seconds after which what was awaited is believed never to come
 _numbers = count()

@@ -10,6 +10,7 @@ from clock import FakeClock
 from consumer.attempts import Attempt
 from consumer.catchup import Order
 from consumer.codec import Codec
+from consumer.control import Word, read_note, write_note, write_word
 from consumer.core import Core, CoreSettings
 from consumer.cycle import Cycle
 from consumer.deadletter import DeadLetter, read_dead_letter
@@ -25,7 +26,7 @@ from services import Payload, RateLimit, RecordingSession, ServiceBase
 OK = Answer(AnswerKind.ANSWERED, 204)
 DOWN = Answer(AnswerKind.TRANSIENT, error="connection refused")
 TOPIC = "sprintly.events"
-LETTERS = f"{TOPIC}.dlq"
+LETTERS, CONTROL = f"{TOPIC}.dlq", f"{TOPIC}.control"
 CODEC = Codec()
 
 
@@ -118,9 +119,15 @@ class Replica:
     def assign(self, *partitions: int, topic: str = TOPIC, topic_id: str = "") -> None:
         tps = [TopicPartition(topic, number) for number in partitions]
         self.core.assigned(tps)
+        self.hear()
         for tp in tps:
             self.read[tp] = self.log.committed.get(tp, 0)
-            self.core.begin(tp, self.read[tp], self.log.states_of(tp), topic_id)
+            applied = read_note(self.log.notes.get(tp, write_note(0)))
+            self.core.begin(tp, self.read[tp], self.log.states_of(tp), topic_id, applied)
+
+    def hear(self) -> None:
+        """Take in what was said of subscriptions since the last time."""
+        self.core.told(self.log.control[self.core.told_up_to :], len(self.log.control))
 
     def fetch(self) -> None:
         """Hand over everything that the log holds and that was not handed over yet."""
@@ -211,6 +218,15 @@ class Log:
         self.state_records = 0  # that were ever written
         self.begins: dict[TopicPartition, int] = {}  # where the log begins, once some of it has expired
         self.records_read_again = 0
+        self.control: list[Record] = []  # what was said of subscriptions
+        self.notes: dict[TopicPartition, str] = {}  # the metadata of committed offsets
+
+    def say(self, word: Word) -> None:
+        """Write a word to the control topic."""
+        self._keep_word(write_word(CONTROL, word))
+
+    def _keep_word(self, record: Outgoing) -> None:
+        self.control.append(Record(CONTROL, 0, len(self.control), record.key, record.value, 0))
 
     def append(
         self,
@@ -231,9 +247,12 @@ class Log:
             assert record.key is not None
             if record.topic == LETTERS:
                 self.dead[record.key] = record
+            elif record.topic == CONTROL:
+                self._keep_word(record)
             else:
                 self._keep(record)
         self.committed |= cycle.offsets
+        self.notes |= {tp: commit.metadata for tp, commit in cycle.commits.items()}
 
     def _keep(self, record: Outgoing) -> None:
         assert record.key is not None

@@ -25,7 +25,7 @@ from consumer.wire import Answer, AnswerKind, Request
 from consumer.workers import Workers
 
 FAST = Timing(cycle_interval=0.02, cycle_stall=0.3, revoke_timeout=2.0, drain_timeout=5.0)
-REPLAYS, LETTERS, STATES = f"{TOPIC}.replay", f"{TOPIC}.dlq", f"{TOPIC}.state"
+REPLAYS, LETTERS, STATES, CONTROL = (f"{TOPIC}.{name}" for name in ("replay", "dlq", "state", "control"))
 PATIENCE = 20.0  # seconds
 
 
@@ -84,7 +84,7 @@ class Replica:
             core,
             broker,
             destination,  # type: ignore[arg-type]  # what the pipeline uses of a transport
-            Topics(TOPIC, REPLAYS, LETTERS, STATES),
+            Topics(TOPIC, REPLAYS, LETTERS, STATES, CONTROL),
             workers=workers,
             schemas=schemas,
             timing=timing,
@@ -129,6 +129,7 @@ def cluster(
             TopicSpec(REPLAYS, 1),
             TopicSpec(LETTERS, 1, settings),
             TopicSpec(STATES, partitions, states or {}),
+            TopicSpec(CONTROL, 1),
         ]
     )
     return broker

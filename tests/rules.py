@@ -36,6 +36,7 @@ class Rule(NamedTuple):
     file: str
     old: str
     new: str
+    words: bool = False  # whether it is about what operators say
     first: int = FIRST_SEED  # where to begin; a rule that few schedules need has a seed that a long search found
 
     def take_away(self, root: Path) -> None:
@@ -191,6 +192,38 @@ RULES = (
         "        if lowest is not None and lowest < limit:",
         "        if False and lowest is not None and lowest < limit:",
     ),
+    Rule(
+        "disabled",
+        "of a disabled subscription nothing is attempted",
+        "consumer/channel.py",
+        "return self.breaker.open or self.off",
+        "return self.breaker.open",
+        words=True,
+    ),
+    Rule(
+        "note",
+        "a word is carried out only once the states that it changed are durable",
+        "consumer/partition.py",
+        "applied = min([self.applied, *(offset for flow, offset in self.told.items() if flow not in written)])",
+        "applied = self.applied",
+        words=True,
+    ),
+    Rule(
+        "meanwhile",
+        "who takes over carries out what was said meanwhile",
+        "consumer/steward.py",
+        "for word in self._words.since(applied):",
+        "for word in self._words.since(self.end):",
+        words=True,
+    ),
+    Rule(
+        "in-hand",
+        "what is read once more is not taken in hand twice",
+        "consumer/catchup.py",
+        "elif event is not None and offset not in flow.hand:",
+        "elif event is not None:",
+        words=True,
+    ),
 )
 
 
@@ -211,6 +244,7 @@ def missed(rule: Rule | None, schedules: int) -> Verdict:
         environ = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
         subprocess.run([sys.executable, "-c", check], cwd=root, env=environ, check=True)
         command = [sys.executable, "tests/simulation.py", str(schedules), str(rule.first if rule else FIRST_SEED)]
+        command += ["--words"] if rule and rule.words else []
         ran = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=False)
     if ran.returncode == 0:
         return Verdict(None, ran.stdout.strip())

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The production core in random schedules: all that can happen, in any order, under a clock that only moves tell.
 
-    python tests/simulation.py [SCHEDULES] [FIRST_SEED] [--shrink]
+    python tests/simulation.py [SCHEDULES] [FIRST_SEED] [--shrink] [--words]
 
 A schedule is a list of moves, each the name of a method of `Schedule` and small numbers. Here a seed makes the list; in
-`test_simulation.py` hypothesis does, which makes one that fails as short as can be.
+`test_simulation.py` hypothesis does, which makes one that fails as short as can be. With `--words` operators have a say
+as well: they disable subscriptions, enable them, let them skip, or have them read once more.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import traceback
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
+from harness import TOPIC
 from simulated.log import PARTITIONS
 from simulated.receivers import ALL, ALWAYS, REFUSED, Mode
 from simulated.replica import Fate, Replica
 from simulated.world import World, item_of
 
+from consumer.control import Kind as About
+from consumer.control import Word
 from consumer.event import TopicPartition
 
 Move: TypeAlias = tuple[str, tuple[int, ...]]
@@ -69,6 +73,12 @@ MOVES = {
     "zombie_ends": Kind(1, 1, (2,)),
 }
 
+WORDS = {
+    "say": Kind(3, 0, (len(ALL), 6, 8)),
+    "hear": Kind(6, 0, (REPLICA,)),
+    "vanish": Kind(1, 0, (len(ALL),)),
+}
+
 
 class Schedule:
     """The moves, on one world."""
@@ -110,6 +120,26 @@ class Schedule:
 
     def destination(self, subscription: int, mode: int) -> None:
         self.world.receivers.modes[list(ALL)[subscription]] = MODES[mode]
+
+    def vanish(self, subscription: int) -> None:
+        """A destination is gone for good, as far as it says."""
+        self.world.receivers.modes[list(ALL)[subscription]] = Mode.GONE
+
+    def say(self, subscription: int, kind: int, back: int) -> None:
+        """An operator says something of a subscription."""
+        id_ = list(ALL)[subscription]
+        if kind < 2:
+            word = Word(id_, About.SWITCH, enabled=False)
+        elif kind < 5:
+            word = Word(id_, About.SWITCH, skip=kind == 4)
+        else:
+            ends = {tp.partition: end for tp, end in self.world.log.ends.items() if tp.topic == TOPIC}
+            offsets = {partition: max(0, end - 2 * back) for partition, end in ends.items()}
+            word = Word(id_, About.BACKFILL, offsets=tuple(offsets.items()))
+        self.world.say(word)
+
+    def hear(self, index: int) -> None:
+        self.anyone(index).hear()
 
     def wait(self, index: int) -> None:
         """Let time pass, and everybody notice it."""
@@ -253,14 +283,15 @@ class Plan(NamedTuple):
         return schedule.world
 
 
-def plan(seed: int) -> Plan:
+def plan(seed: int, *, words: bool = False) -> Plan:
     """Return the schedule of a seed; how often a crash that may happen does differs from one to the other."""
     rnd = random.Random(seed)
+    kinds = MOVES | WORDS if words else MOVES
     subscriptions, count, brittle = rnd.choice(SETS), rnd.choice((60, 200, 500)), rnd.choice((0, 0.3, 1))
-    weights = [kind.weight + brittle * kind.brittle for kind in MOVES.values()]
+    weights = [kind.weight + brittle * kind.brittle for kind in kinds.values()]
     moves = [
-        (name, tuple(rnd.randrange(number) for number in MOVES[name].numbers))
-        for name in rnd.choices(list(MOVES), weights, k=count)
+        (name, tuple(rnd.randrange(number) for number in kinds[name].numbers))
+        for name in rnd.choices(list(kinds), weights, k=count)
     ]
     return Plan(subscriptions, tuple(moves), rnd.random() < 0.3)
 
@@ -288,17 +319,18 @@ def failure(played: Plan) -> str:
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
+    count, first = [*numbers, *(1000, 0)[len(numbers) :]]
+    words = "--words" in sys.argv
     began = time.monotonic()
     crashes = twice = 0
     for seed in range(first, first + count):
         try:
-            world = plan(seed).play()
+            world = plan(seed, words=words).play()
         except Exception as error:  # noqa: BLE001 - whatever the core raises
             print(f"seed {seed}: {type(error).__name__}: {error}")
             if "--shrink" in sys.argv:
-                print(shortest(plan(seed)))
+                print(shortest(plan(seed, words=words)))
             sys.exit(1)
         crashes += world.crashes
         twice += sum(times - 1 for times in world.audit.received.values())

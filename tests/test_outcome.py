@@ -15,7 +15,8 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
     ("status", "verdict"),
     [(s, Verdict.DELIVERED) for s in (200, 201, 202, 204, 299)]
     + [(s, Verdict.TRANSIENT) for s in (408, 425, 500, 502, 503, 504, 599)]
-    + [(s, Verdict.PERMANENT) for s in (301, 302, 307, 400, 401, 403, 404, 410, 413, 422)]
+    + [(410, Verdict.GONE)]
+    + [(s, Verdict.PERMANENT) for s in (301, 302, 307, 400, 401, 403, 404, 413, 422)]
     + [(429, Verdict.THROTTLED)],
 )
 def test_a_status_has_one_meaning(status: int, verdict: Verdict) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from harness import TOPIC, answered, value
 from replicas import (
+    CONTROL,
     LETTERS,
     PATIENCE,
     REPLAYS,
@@ -101,7 +102,7 @@ def test_an_unreachable_broker_and_a_missing_topic_are_waited_for() -> None:
             await eventually(
                 lambda: "topics create" in replica.health.not_ready().get("kafka", ""), "it names no topic"
             )
-            broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS, STATES)])
+            broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS, STATES, CONTROL)])
             produce(broker, value())
             await eventually(lambda: committed(broker) == 1, "it did not begin")
             assert replica.health.not_ready() == {}
@@ -173,7 +174,7 @@ def test_who_cannot_go_on_says_why() -> None:
 
     async def play() -> None:
         broker = Gone()
-        broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS, STATES)])
+        broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS, STATES, CONTROL)])
         with pytest.raises(BrokerError, match="cannot go on"):
             await asyncio.wait_for(Replica(broker, Destination()).pipeline.run(), PATIENCE)
 

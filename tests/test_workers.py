@@ -408,7 +408,7 @@ def test_a_send_that_hangs_does_not_keep_the_process() -> None:
         (Reply(302, headers={"Location": "/elsewhere"}), Verdict.PERMANENT),
         (Reply(404, b"no such channel"), Verdict.PERMANENT),
         (Reply(408), Verdict.TRANSIENT),
-        (Reply(410), Verdict.PERMANENT),
+        (Reply(410), Verdict.GONE),
         (Reply(429), Verdict.THROTTLED),
         (Reply(500, b"oops"), Verdict.TRANSIENT),
         (Reply(503), Verdict.TRANSIENT),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Commit, Outgoing, Record, TopicPartition
 
 Membership: TypeAlias = Any  # opaque: what proves to the broker that a member still owns its partitions
 
@@ -21,13 +21,6 @@ class Written(NamedTuple):
     topic: str
     partition: int
     offset: int
-
-
-class Commit(NamedTuple):
-    """What a group has committed of a partition: where to go on, and a text of its own that goes along (up to 4 KB)."""
-
-    offset: int
-    metadata: str = ""
 
 
 class Chunk(NamedTuple):

@@ -8,9 +8,9 @@ from typing import cast
 import confluent_kafka as ck
 from confluent_kafka import KafkaError
 
-from consumer.broker import Commit, missing
+from consumer.broker import missing
 from consumer.errors import BrokerError, BrokerUnreachable
-from consumer.event import Headers, Record, TopicPartition
+from consumer.event import Commit, Headers, Record, TopicPartition
 
 GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 FORBIDDEN = frozenset(

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.broker import Commit, Membership, Rebalance
+from consumer.broker import Membership, Rebalance
 from consumer.broker.convert import at, ours, place_of, record_of, take, theirs, to_commit
 from consumer.errors import BrokerError
-from consumer.event import Record, TopicPartition
+from consumer.event import Commit, Record, TopicPartition
 
 NEW = "group.protocol=consumer"
 

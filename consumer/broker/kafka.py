@@ -15,7 +15,7 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka import KafkaException
 
-from consumer.broker import Commit, Rebalance, TopicSpec, Writer, Written, first_millisecond, missing
+from consumer.broker import Rebalance, TopicSpec, Writer, Written, first_millisecond, missing
 from consumer.broker.admin import ANSWER_TIME, Admin, EmbeddedAdmin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.offsets import Offsets
@@ -23,7 +23,7 @@ from consumer.broker.reader import BATCH as BATCH
 from consumer.broker.reader import READ_TIME, KafkaLogReader, read_whole
 from consumer.broker.writers import AcknowledgedWriter, Report, TransactionalWriter, send, serve
 from consumer.errors import BrokerError
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Commit, Outgoing, Record, TopicPartition
 
 LARGEST_RECORD = 4 * 1024 * 1024  # bytes; what this side sends at most, as the dead-letter topic allows (see topics)
 

@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
-from consumer.broker import Chunk, Commit, GroupConsumer, Membership, Rebalance, TopicSpec, Written, missing
+from consumer.broker import Chunk, GroupConsumer, Membership, Rebalance, TopicSpec, Written, missing
 from consumer.broker.memory_group import Group, MemoryConsumer
 from consumer.broker.memory_log import Log
 from consumer.clock import Clock, SystemClock
 from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, RecordTooLarge, ReplayOverrun
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Commit, Outgoing, Record, TopicPartition
 
 
 class MemoryBroker:

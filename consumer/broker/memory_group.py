@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from consumer.broker import Commit, Rebalance
+from consumer.broker import Rebalance
 from consumer.broker.memory_log import Log
 from consumer.errors import CycleAborted
-from consumer.event import Record, TopicPartition
+from consumer.event import Commit, Record, TopicPartition
 
 
 class MemoryMembership(NamedTuple):

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 import confluent_kafka as ck
 from confluent_kafka import KafkaException
 
-from consumer.broker import Commit, first_millisecond
+from consumer.broker import first_millisecond
 from consumer.broker.convert import at as place
 from consumer.broker.convert import no_answer, refusal, theirs
-from consumer.event import TopicPartition
+from consumer.event import Commit, TopicPartition
 
 # A lookup by time takes these, which are Kafka's own, for times; so one request asks for all partitions of a broker.
 END, OLDEST = -1, -2

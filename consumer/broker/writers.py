@@ -9,10 +9,10 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.broker import Commit, Membership, Written, missing
+from consumer.broker import Membership, Written, missing
 from consumer.broker.convert import GONE, to_commit
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
-from consumer.event import Outgoing, TopicPartition
+from consumer.event import Commit, Outgoing, TopicPartition
 
 ACKNOWLEDGE_TIME = 5.0  # seconds
 FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})

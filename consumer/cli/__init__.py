@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module, metadata
@@ -86,8 +87,12 @@ def main() -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """Exit as a process does that a signal ends; `consume` and `demo` have a better way once they run."""
-    sys.exit(128 + number)
+    """Exit at once, as a process does that a signal ends; `consume` and `demo` have a better way once they run.
+
+    An exception would unwind whatever is just being imported, and a library half imported may crash when it is torn
+    down (seen: a segmentation fault instead of an exit code).
+    """
+    os._exit(128 + number)
 
 
 def _say(text: str) -> None:

@@ -84,7 +84,13 @@ def pipeline(
         core,
         broker,
         transport,
-        Topics(settings.topic, settings.replay_topic, settings.dead_letter_topic, settings.state_topic),
+        Topics(
+            settings.topic,
+            settings.replay_topic,
+            settings.dead_letter_topic,
+            settings.state_topic,
+            settings.control_topic,
+        ),
         workers=Workers(settings.threads, session=_sessions(settings, policy)),
         schemas=schemas,
         timing=_timing(settings),
@@ -116,6 +122,7 @@ def _core_settings(settings: Settings) -> CoreSettings:
         topic=settings.topic,
         dead_letter_topic=settings.dead_letter_topic,
         state_topic=settings.state_topic,
+        control_topic=settings.control_topic,
         bounds=Bounds(
             in_flight=settings.max_in_flight,
             in_flight_per_subscription=settings.max_in_flight_per_subscription,

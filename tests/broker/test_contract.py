@@ -8,9 +8,9 @@ from collections import defaultdict
 import pytest
 from brokers import Bench, joined, until, values
 
-from consumer.broker import Commit, TopicSpec
+from consumer.broker import TopicSpec
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun
-from consumer.event import Outgoing, TopicPartition
+from consumer.event import Commit, Outgoing, TopicPartition
 
 SOON = 5.0  # seconds within which what needs no waiting for time-outs is over
 

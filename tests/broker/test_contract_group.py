@@ -10,10 +10,10 @@ from contextlib import suppress
 import pytest
 from brokers import Bench, Member, joined, own_all, polls, until, values
 
-from consumer.broker import Commit, Membership
+from consumer.broker import Membership
 from consumer.broker.memory import MemoryBroker
 from consumer.errors import BrokerError, CycleAborted
-from consumer.event import Outgoing, TopicPartition
+from consumer.event import Commit, Outgoing, TopicPartition
 
 SOON = 5.0  # seconds within which what needs no waiting for time-outs is over
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 from brokers import Bench, joined, own_all, polls, until, values
 
-from consumer.broker import Commit, LogReader
+from consumer.broker import LogReader
 from consumer.errors import BrokerError
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Commit, Outgoing, Record, TopicPartition
 
 SOON = 5.0  # seconds within which what needs no waiting for time-outs is over
 PATIENCE = 20.0  # seconds that an answer may take

@@ -16,14 +16,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from kafka import free_port
 
-from consumer.broker import Commit, Rebalance, TopicSpec
+from consumer.broker import Rebalance, TopicSpec
 from consumer.broker import group as group_module
 from consumer.broker.admin import Admin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.kafka import CLASSIC, CONSUMER, EmbeddedKafka, Kafka
 from consumer.broker.offsets import Offsets
 from consumer.errors import BrokerUnreachable, WriterLost
-from consumer.event import Outgoing, TopicPartition
+from consumer.event import Commit, Outgoing, TopicPartition
 from consumer.topics import topic_specs
 
 DAY_MS = 24 * 60 * 60 * 1000

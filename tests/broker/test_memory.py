@@ -8,10 +8,10 @@ import pytest
 from brokers import Member, until
 from clock import FakeClock
 
-from consumer.broker import Commit, TopicSpec
+from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, RecordTooLarge, WriterLost
-from consumer.event import Outgoing, TopicPartition
+from consumer.event import Commit, Outgoing, TopicPartition
 
 TOPIC = TopicSpec("t", 2)
 PLACE = TopicPartition("t", 0)
@@ -119,7 +119,7 @@ def test_records_expire_when_they_are_told_to(broker: MemoryBroker) -> None:
     until(lambda: member.owned, member)
     broker.expire(PLACE, 4)
     broker.expire(PLACE, 2)
-    member.consumer.begin({PLACE: Commit(1)})
+    member.consumer.begin({PLACE: 1})
     assert [r.offset for r in member.poll(most=2)] == [4, 5]
     broker.expire(PLACE, 8)
     assert [r.offset for r in member.poll()] == [8, 9]

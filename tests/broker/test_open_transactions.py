@@ -11,10 +11,9 @@ import confluent_kafka as ck
 import pytest
 from brokers import Bench, Member, joined, kafka_bench, own_all, values
 
-from consumer.broker import Commit
 from consumer.broker import reader as reader_module
 from consumer.errors import BrokerUnreachable
-from consumer.event import TopicPartition
+from consumer.event import Commit, TopicPartition
 
 PATIENCE = 20.0
 SOON = 5.0

@@ -41,6 +41,8 @@ class Audit:
         self.refused = False  # whether a schema was ever said not to be there
         self.received: Counter[Item] = Counter()
         self.given_up: dict[Item, DeadLetter] = {}
+        self.excused: set[Item] = set()  # what an operator had passed over
+        self.again: set[Item] = set()  # what an operator wants delivered once more
 
     # -- what is due
 
@@ -75,7 +77,7 @@ class Audit:
     @property
     def settled(self) -> bool:
         """Whether nothing is due any more."""
-        return not any(self.due.values())
+        return not any(self.due.values()) and not self.again
 
     # -- what happens
 
@@ -86,13 +88,16 @@ class Audit:
         if shunned and not self._log.owes("shifting", tp, record.offset):
             self.shunned.add((tp, record.offset))
 
-    def attempted(self, subscription: str, record: Record, shifting: Subscription | None) -> None:
-        """Check that nothing before it in its lane is due any more, as far as a replica is configured to know."""
+    def attempted(self, subscription: str, record: Record, shifting: Subscription | None, passed: int) -> None:
+        """Check that nothing before it in its lane is due any more, as far as a replica is configured to know.
+
+        What lies below `passed` it was told to pass over.
+        """
         if record.topic != TOPIC or record.key is None or not ALL[subscription].ordered:
             return
         tp = TopicPartition(record.topic, record.partition)
         for (offset, id_), due in self.due[tp].items():
-            if offset < record.offset and id_ == subscription and due.key == record.key:
+            if passed <= offset < record.offset and id_ == subscription and due.key == record.key:
                 excused = self._is_excused(id_, tp, offset, shifting)
                 assert excused, f"{subscription}: {tp} {record.offset} came before {offset}"
 
@@ -104,6 +109,7 @@ class Audit:
     def got(self, item: Item) -> None:
         """Take in a delivery as its receiver saw it."""
         self.received[item] += 1
+        self.again.discard(item)
         self._settle(item)
 
     def dead(self, letter: DeadLetter) -> None:
@@ -116,7 +122,31 @@ class Audit:
         for id_ in (*self._subscriptions, "") if not letter.subscription else (letter.subscription,):
             item = Item(id_, tp, origin.offset)
             self.given_up[item] = letter
+            self.again.discard(item)
             self._settle(item)
+
+    def skipped(self, subscription: str, tp: TopicPartition, position: int) -> None:
+        """Take in that a subscription is to get nothing more of what lies below a position."""
+        for place in [(offset, id_) for offset, id_ in self.due[tp] if id_ == subscription and offset < position]:
+            item = self.due[tp].pop(place).item
+            self.excused.add(item)
+            self._places[item].remove(tp)
+        self.again -= {item for item in self.again if self._lies(item, subscription, tp, 0, position)}
+
+    def begins(self, tp: TopicPartition) -> None:
+        """Take in that a partition has a new owner: of what is not durable of words, only the last one counts."""
+        void = {i for i in self.again if i.tp == tp and not self._log.owes(i.subscription, tp, i.offset)}
+        self.again -= void
+
+    def wanted_again(self, subscription: str, tp: TopicPartition, begin: int, position: int) -> None:
+        """Take in that a subscription is to get once more what lies from an offset on, up to a position."""
+        for (place, offset), kind in self.kinds.items():
+            item = Item(subscription, place, offset)
+            if kind not in (*UNREADABLE, "silent", "referring") and self._lies(item, subscription, tp, begin, position):
+                self.again.add(item)
+
+    def _lies(self, item: Item, subscription: str, tp: TopicPartition, begin: int, end: int) -> bool:
+        return item.subscription == subscription and item.tp == tp and begin <= item.offset < end
 
     # -- what has to hold
 
@@ -143,7 +173,12 @@ class Audit:
         """Check that what always fails was given up after as many attempts as it may have."""
         for item, left in failing.items():
             letter = self.given_up.get(item)
-            if left != ALWAYS or item.subscription == "shifting" or self.kinds[item.tp, item.offset] == "silent":
+            if (
+                left != ALWAYS
+                or item in self.excused
+                or item.subscription == "shifting"
+                or self.kinds[item.tp, item.offset] == "silent"
+            ):
                 continue
             assert letter is not None, f"{item} always fails and was never given up"
             if letter.reason == "exhausted":

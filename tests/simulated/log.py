@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from harness import CODEC, LETTERS, TOPIC, refer
+from harness import CODEC, CONTROL, LETTERS, TOPIC, refer
 
+from consumer.control import Word, write_word
 from consumer.cycle import Cycle
 from consumer.deadletter import DeadLetter, read_dead_letter
 from consumer.event import Headers, Outgoing, Record, TopicPartition
@@ -46,6 +47,15 @@ class Log:
         self.committed: dict[TopicPartition, int] = {}
         self.states: dict[tuple[str, TopicPartition], State] = {}
         self.letters: dict[str, DeadLetter] = {}
+        self.control: list[Record] = []
+        self.notes: dict[TopicPartition, str] = {}  # the metadata of what was committed
+
+    def say(self, word: Word) -> None:
+        """Write a word on a subscription."""
+        self._keep_word(write_word(CONTROL, word))
+
+    def _keep_word(self, record: Outgoing) -> None:
+        self.control.append(Record(CONTROL, 0, len(self.control), record.key, record.value, 0))
 
     def append(self, tp: TopicPartition, key: bytes | None, value: bytes, headers: Headers = ()) -> Record:
         """Write a record at the end."""
@@ -87,6 +97,7 @@ class Log:
         for tp, offset in cycle.offsets.items():
             assert offset <= self.ends[tp], f"{tp}: committed {offset}, which nobody has written"
             self.committed[tp] = offset
+            self.notes[tp] = cycle.commits[tp].metadata
         return letters
 
     def _keep(self, records: Iterable[Outgoing]) -> Iterable[DeadLetter]:
@@ -97,6 +108,8 @@ class Log:
                 assert letter.key == record.key
                 self.letters[letter.id] = letter
                 yield letter
+            elif record.topic == CONTROL:
+                self._keep_word(record)
             else:
                 assert record.topic == STATES
                 self._keep_state(record, stored)

@@ -62,6 +62,7 @@ class Mode(Enum):
     REFUSING = "refusing"  # as a URL that was revoked
     HANGING = "hanging"
     THROTTLING = "throttling"
+    GONE = "gone"  # it answers 410
 
 
 class Item(NamedTuple):
@@ -108,7 +109,9 @@ class Receivers:
             return self._of_item(item)
         if mode is Mode.DOWN:
             return Answer(AnswerKind.TRANSIENT, error="connection refused")
-        return answered(401) if mode is Mode.REFUSING else answered(429, retry_after=wait)
+        if mode is Mode.THROTTLING:
+            return answered(429, retry_after=wait)
+        return answered(401 if mode is Mode.REFUSING else 410)
 
     def _of_item(self, item: Item) -> Answer:
         left = self.failing.get(item, 0)

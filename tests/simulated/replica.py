@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from harness import LETTERS, OK, TOPIC
@@ -17,6 +18,7 @@ import schemas
 from consumer.breaker import BreakerSettings
 from consumer.catchup import Order
 from consumer.codec import Codec, WriterSchema, compile_schema
+from consumer.control import Kind, Word, Words, read_note, write_note
 from consumer.core import Core, CoreSettings
 from consumer.cycle import Cycle
 from consumer.delivery import Place
@@ -87,6 +89,8 @@ class Replica:
         self.paused: set[TopicPartition] = set()
         self.rewound: dict[TopicPartition, bool] = {}  # of those that are being given up: whether time is over
         self.writing: Writing | None = None
+        self.heard = Words()
+        self.passed: dict[tuple[str, TopicPartition], int] = {}  # up to where an operator had it pass over events
         self._positions: dict[Partition, list[tuple[float, int]]] = {}  # how far each was let in, by the time
 
     # -- partitions
@@ -100,7 +104,33 @@ class Replica:
         """Begin where the committed offset is, with what is owed."""
         log = self.world.log
         self.read[tp] = log.committed.get(tp, 0)
-        self.core.begin(tp, self.read[tp], log.states_of(tp), TOPIC_ID)
+        applied = read_note(log.notes.get(tp, write_note(0)))
+        if self.core.told_up_to < (applied or 0):
+            self.hear()  # it must know as much as those before it
+        self.core.begin(tp, self.read[tp], log.states_of(tp), TOPIC_ID, applied)
+        self.world.audit.begins(tp)
+        self._carried_out([tp], self.heard.since(self.heard.end if applied is None else applied))
+
+    def hear(self) -> None:
+        """Take in what was said of subscriptions since the last time, and carry it out."""
+        log, begin = self.world.log, self.core.told_up_to
+        words, _ = self.heard.take(log.control[begin:], len(log.control))
+        self.core.told(log.control[begin:], len(log.control))
+        self._carried_out([tp for tp in self.read if self.core._partitions[tp].begun], words)
+
+    def _carried_out(self, partitions: Iterable[TopicPartition], words: Iterable[Word]) -> None:
+        """Tell the audit what operators' words do to partitions, unless it is a zombie's doing."""
+        audit, member = self.world.audit, self in self.world.epochs
+        for word, tp in product(words, partitions):
+            partition, id_ = self.core._partitions[tp], word.subscription
+            if partition.draining:
+                continue
+            if word.skip:
+                self.passed[id_, tp] = partition.position
+                if member:
+                    audit.skipped(id_, tp, partition.position)
+            elif word.kind is Kind.BACKFILL and member and tp.topic == TOPIC and id_ in self.world.steady:
+                audit.wanted_again(id_, tp, dict(word.offsets)[tp.partition], partition.position)
 
     def drain(self, tp: TopicPartition) -> None:
         self.rewound[tp] = False
@@ -147,7 +177,9 @@ class Replica:
             lanes = [(f.attempt.delivery.flow, f.attempt.delivery.lane) for f in self.flights]
             assert (flow, delivery.lane) not in lanes, f"two attempts of one lane at once: {event.record}"
         id_ = flow.channel.subscription.id
-        self.world.audit.attempted(id_, event.record, self.shifting)
+        assert not self.heard.is_off(id_), f"{id_} is disabled"
+        tp = TopicPartition(event.record.topic, event.record.partition)
+        self.world.audit.attempted(id_, event.record, self.shifting, self.passed.get((id_, tp), 0))
         item = Item(id_, TopicPartition(origin.topic, origin.partition), origin.offset)
         last = delivery.requests is None or delivery.step == len(delivery.requests) - 1
         self.flights.append(Flight(attempt, item, self.world.clock.monotonic(), last))  # type: ignore[arg-type]

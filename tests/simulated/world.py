@@ -8,6 +8,7 @@ from simulated.log import EVENTS, PARTITIONS, REPLAYS, Log
 from simulated.receivers import ALL, SHIFTS, Item, Receivers
 from simulated.replica import BOUNDS, SETTINGS, SLACK, Fate, Replica
 
+from consumer.control import Kind, Word, Words
 from consumer.cycle import Cycle
 from consumer.deadletter import DeadLetter, Stage
 from consumer.delivery import Delivery, delivery_id
@@ -23,6 +24,7 @@ class World:
 
     def __init__(self, subscriptions: tuple[str, ...]) -> None:
         self.subscriptions = subscriptions
+        self.steady = set(subscriptions) - {"shifting"}  # those that every replica has, and all the time
         self.clock = FakeClock()
         self.log = Log()
         self.audit = Audit(self.log, subscriptions)
@@ -147,7 +149,15 @@ class World:
             zombie.release(tp)
         zombie.end()
         zombie.check_empty()
-        assert not zombie.core.cycle(), "it would still write something"
+        cycle = zombie.core.cycle()
+        assert cycle.records == cycle.words, "it would still write something"
+        assert not cycle.watermarks, "it would still commit something"
+
+    # -- operators
+
+    def say(self, word: Word) -> None:
+        """Say something of a subscription; replicas hear it when they listen."""
+        self.log.say(word)
 
     # -- the end
 
@@ -155,6 +165,7 @@ class World:
         """Let everything that is there come to its end; fresh events of every kind of item keep breakers closed."""
         settled = 0
         for turn in range(ROUNDS):
+            self._enable_all()
             settled = settled + 1 if self._old_is_settled() else 0
             if not settled:
                 self._write_fresh(turn)
@@ -168,7 +179,15 @@ class World:
             if self.at_rest():
                 return
         due = {str(tp): sorted(due)[:5] for tp, due in self.audit.due.items() if due}
-        raise AssertionError(f"it does not come to rest: due {due}, states {list(self.log.states)}")
+        again = sorted(self.audit.again)[:5]
+        raise AssertionError(f"it does not come to rest: due {due}, again {again}, states {list(self.log.states)}")
+
+    def _enable_all(self) -> None:
+        """Say of each subscription that is disabled, by whomever, that it is enabled."""
+        said = Words()
+        said.take(self.log.control, len(self.log.control))
+        for id_ in said.off:
+            self.say(Word(id_, Kind.SWITCH))
 
     def _write_fresh(self, turn: int) -> None:
         """Write a good event, for a replica that has nothing but replays as such: all that an entry concerns get it."""
@@ -201,6 +220,7 @@ class World:
                             self.receivers.failing.pop(due.item, None)
 
     def _work(self, replica: Replica) -> None:
+        replica.hear()
         replica.fetch(100)
         for _ in range(1000):
             replica.learn(there=True)

@@ -1,0 +1,108 @@
+"""The control topic followed: read whole before anything begins, then every second; what is new goes to the core."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumer.control import control_partition
+from consumer.errors import BrokerError
+
+if TYPE_CHECKING:
+    from consumer.broker import Broker, LogReader
+    from consumer.clock import Clock
+    from consumer.core import Core
+    from consumer.event import Record
+    from consumer.health import Health
+
+INTERVAL = 1.0  # seconds between two looks
+ANSWER_TIME = 5.0  # seconds
+BATCH = 500  # records read at once
+PATIENCE = 15.0  # seconds without an answer after which the replica says so: longer than a transaction stays open
+REMIND = 30.0  # seconds between two log lines about the same trouble
+
+
+class Tail:
+    """Reads the control topic to its end, again and again."""
+
+    def __init__(
+        self, broker: Broker, topic: str, core: Core, soon: Callable[[], None], *, clock: Clock, health: Health
+    ) -> None:
+        """Bring the words of `topic` to `core`, and have it make a turn `soon` after."""
+        self._broker = broker
+        self._place = control_partition(topic)
+        self._core = core
+        self._soon = soon
+        self._clock = clock
+        self._health = health
+        self._thread = ThreadPoolExecutor(1, "control")
+        self._reader: LogReader | None = None
+        self._looks = 0  # that came to the end
+        self._looked = asyncio.Condition()
+        self._wanted = asyncio.Event()  # set where somebody cannot wait for the next look
+        self._well_at = clock.monotonic()
+        self._said = -REMIND
+        self._log = structlog.get_logger("control")
+
+    async def run(self) -> None:
+        """Follow the topic until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wanted.clear()
+            try:
+                records, end = await loop.run_in_executor(self._thread, self._read, self._core.told_up_to)
+            except BrokerError as error:
+                self._trouble(str(error))
+            else:
+                await self._take(records, end)
+            try:
+                await asyncio.wait_for(self._wanted.wait(), INTERVAL)
+            except TimeoutError:
+                continue
+
+    def close(self) -> None:
+        """Give up."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def reach(self, offset: int) -> None:
+        """Wait until the topic has been read up to `offset`, or else to the end that it has now."""
+        begun = self._looks
+        async with self._looked:
+            while not (self._looks > begun + 1 or (self._looks and self._core.told_up_to >= offset)):
+                self._wanted.set()
+                await self._looked.wait()
+
+    def _read(self, offset: int) -> tuple[list[Record], int]:
+        """Read all there is from `offset` on; called on a thread. Raises BrokerError."""
+        if self._reader is None:
+            self._reader = self._broker.log_reader()
+        found: list[Record] = []
+        while True:
+            chunk = self._reader.read(self._place, offset, BATCH, ANSWER_TIME)
+            if not chunk.records:
+                return found, chunk.next
+            found += chunk.records
+            offset = chunk.next
+
+    async def _take(self, records: list[Record], end: int) -> None:
+        self._core.told(records, end)
+        self._well_at = self._clock.monotonic()
+        self._health.clear("control")
+        async with self._looked:
+            self._looks += 1
+            self._looked.notify_all()
+        if records:
+            self._soon()
+
+    def _trouble(self, sentence: str) -> None:
+        now = self._clock.monotonic()
+        if now - self._well_at < PATIENCE:
+            return
+        self._health.set("control", f"what operators say cannot be read: {sentence}")
+        if now - self._said >= REMIND:
+            self._said = now
+            self._log.error("the control topic cannot be read", trouble=sentence)
