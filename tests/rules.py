@@ -207,6 +207,7 @@ RULES = (
         "applied = min([self.applied, *(offset for flow, offset in self.told.items() if flow not in written)])",
         "applied = self.applied",
         words=True,
+        first=1_003_417,
     ),
     Rule(
         "meanwhile",

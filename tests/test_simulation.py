@@ -163,6 +163,17 @@ def test_nothing_is_lost_and_every_lane_is_in_order(first: int) -> None:
     assert crashes > BATCH // 2
 
 
+@pytest.mark.parametrize("first", range(0, SEEDS // 2, BATCH))
+def test_nor_is_anything_when_operators_have_a_say(first: int) -> None:
+    said = twice = 0
+    for seed in range(first, first + BATCH):
+        world = plan(seed, words=True).play()
+        said += len(world.log.control)
+        twice += sum(world.audit.received.values()) - len(world.audit.received)
+    assert said > 2 * BATCH
+    assert twice > 0
+
+
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 def test_what_failed_once_holds(kept: Plan) -> None:
     kept.play()

@@ -18,11 +18,13 @@ from consumer.errors import SprintlyError
 # library that it does not need.
 COMMANDS = {
     "consume": "Deliver events to their services: one replica.",
+    "deliveries": "See what is owed, and since when.",
     "demo": "See it work, with nothing to install.",
     "dlq": "List, show, replay and drop what failed for good.",
     "produce": "Write events from JSON files to Kafka.",
     "schemas": "Register, show and check the events' schema.",
     "services": "List the services and show how each is set up.",
+    "subscriptions": "List, disable, enable, backfill and forget subscriptions.",
     "topics": "Create the topics of an installation.",
 }
 

@@ -13,6 +13,7 @@ import click
 import orjson
 
 from consumer.broker import Broker
+from consumer.cli.arguments import MOMENT, RATE, STATUS
 from consumer.cli.output import json_option, plain, print_json, print_table, progress, when
 from consumer.cli.wiring import kafka, load_settings, registry
 from consumer.clock import SystemClock
@@ -21,7 +22,7 @@ from consumer.deadletter import DeadLetter, Stage
 from consumer.errors import SprintlyError
 from consumer.fetcher import decode_now
 from consumer.replay import Entry, Pace, drop, read_table, replay
-from consumer.selection import Selection, by_prefix, failed_at, read_moment, read_rate, read_status
+from consumer.selection import Selection, by_prefix, failed_at
 from consumer.settings import Settings
 
 ID_SHOWN = 8  # characters of an id in a table: enough to name one of some thousands
@@ -30,32 +31,11 @@ LEFT_ALONE = 3  # replays without success, after which an entry is left alone
 DUMP = 512  # bytes of an undecodable value that `show` prints
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 
 @click.group()
 def dlq() -> None:
     """List, show, replay and drop dead letters: deliveries that failed for good, and records that nobody can read."""
-
-
-class Parsed(click.ParamType[T]):
-    """An argument that is read by a function of ours; what that refuses is wrong usage, in its words."""
-
-    def __init__(self, name: str, read: Callable[[str], T]) -> None:
-        self.name = name
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
-        """Return what a text means."""
-        try:
-            return self._read(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-STATUS = Parsed("status", read_status)
-MOMENT = Parsed("time", lambda text: read_moment(text, time.time()))
-RATE = Parsed("rate", read_rate)
 
 
 def _several(name: str, of: str, help_: str, **more: Any) -> Callable[[F], F]:

@@ -7,20 +7,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from consumer.breaker import BreakerSettings
 from consumer.broker.kafka import Kafka
 from consumer.clock import SystemClock
 from consumer.codec import Codec
+from consumer.control import Words
 from consumer.core import Core, CoreSettings
 from consumer.dispatcher import Bounds
 from consumer.egress import EgressPolicy
+from consumer.errors import ConfigurationError
 from consumer.guarded import Guard, GuardedSession
 from consumer.logs import configure, get_logger
 from consumer.patience import Limits
 from consumer.pipeline import Pipeline, Timing, Topics
 from consumer.registry import Registry
+from consumer.roster import Roster
 from consumer.router import Router
 from consumer.settings import Settings, unknown_variables
+from consumer.state import latest_states
+from consumer.subscriptions import load_subscriptions
 from consumer.transport import Transport
 from consumer.workers import Workers
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from consumer.broker import Broker
     from consumer.health import Health
     from consumer.metrics import Metrics
+    from consumer.state import State
     from consumer.subscriptions import Subscription
 
 
@@ -62,6 +70,36 @@ def registry(settings: Settings) -> Registry | None:
     if settings.schema_registry_url is None:
         return None
     return Registry(settings.schema_registry_url, _ca_bundle(os.environ.get("SSL_CERT_FILE")))
+
+
+def words(settings: Settings, broker: Broker) -> Words:
+    """Return what was said of subscriptions; what cannot be read is told on stderr. Raises BrokerError."""
+    found = Words()
+    _, problems = found.take(sorted(broker.read(settings.control_topic), key=lambda record: record.offset), 0)
+    _tell(problems)
+    return found
+
+
+def states(settings: Settings, broker: Broker) -> list[State]:
+    """Return what is owed; what cannot be read is told on stderr. Raises BrokerError."""
+    found, problems = latest_states(broker.read(settings.state_topic))
+    _tell(problems)
+    return list(found.values())
+
+
+def roster(settings: Settings, broker: Broker) -> Roster:
+    """Return the subscriptions that there are, or were; where the file cannot be read here, that is told on stderr."""
+    subscriptions = None
+    try:
+        subscriptions = load_subscriptions(settings.subscriptions, os.environ)
+    except ConfigurationError as error:
+        _tell([*error.problems, "so only those are known that are owed something, or disabled; ids may be given whole"])
+    return Roster(subscriptions, states(settings, broker), words(settings, broker))
+
+
+def _tell(problems: Iterable[str]) -> None:
+    for problem in problems:
+        click.echo(problem, err=True)
 
 
 def pipeline(

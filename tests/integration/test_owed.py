@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from installation import Installation, eventually
 from receivers import Got, Receiver, Reply
+from sequences import ITEMS, Switch, event, first_deliveries, in_order
 
 from consumer.state import State, latest_states
 
-ITEMS = 40
 EVENTS = 2000
 
 
@@ -26,12 +24,6 @@ def installation(kafka_bootstrap: str, tmp_path: Path) -> Installation:
     return made
 
 
-def event(sequence: int) -> dict[str, Any]:
-    """One of many events about few items; the score says where it stands among all."""
-    attributes = {"number": sequence % ITEMS, "score": str(sequence)}
-    return {"action": "created", "model": "Item", "product": {"id": 1}, "attributes": attributes}
-
-
 def states(installation: Installation) -> list[State]:
     found, problems = latest_states(installation.kafka.read(f"{installation.topic}.state"))
     assert problems == []
@@ -40,37 +32,6 @@ def states(installation: Installation) -> list[State]:
 
 def state_records(installation: Installation) -> int:
     return len(list(installation.kafka.read(f"{installation.topic}.state")))
-
-
-def first_deliveries(requests: list[Got], path: str) -> dict[int, list[int]]:
-    """Return, by item, the scores in the order in which they came first."""
-    lanes: dict[int, dict[int, None]] = defaultdict(dict)
-    for got in requests:
-        if got.path == path:
-            attributes = json.loads(got.body)["attributes"]
-            lanes[attributes["number"]][int(attributes["score"])] = None
-    return {item: list(scores) for item, scores in lanes.items()}
-
-
-def in_order(count: int) -> dict[int, list[int]]:
-    return {item: list(range(item, count, ITEMS)) for item in range(ITEMS)}
-
-
-class Switch:
-    """A receiver's answers: what is `down` fails, and is not counted as a delivery."""
-
-    def __init__(self) -> None:
-        self.down = {"/dead"}
-        self.delivered: list[Got] = []
-
-    def __call__(self, got: Got) -> int:
-        if got.path in self.down:
-            return 503
-        self.delivered.append(got)
-        return 204
-
-    def count(self, path: str) -> int:
-        return len({got.headers["webhook-id"] for got in list(self.delivered) if got.path == path})
 
 
 def test_a_dead_destination_costs_one_small_record_a_partition_and_catches_up_in_order_after_a_kill(

@@ -133,10 +133,10 @@ class Audit:
             self._places[item].remove(tp)
         self.again -= {item for item in self.again if self._lies(item, subscription, tp, 0, position)}
 
-    def begins(self, tp: TopicPartition) -> None:
-        """Take in that a partition has a new owner: of what is not durable of words, only the last one counts."""
-        void = {i for i in self.again if i.tp == tp and not self._log.owes(i.subscription, tp, i.offset)}
-        self.again -= void
+    def said_again(self, subscription: str, tp: TopicPartition) -> None:
+        """Take in that a new owner carries a backfill out again: of what is not durable, only the last word counts."""
+        lost = {i for i in self.again if (i.subscription, i.tp) == (subscription, tp)}
+        self.again -= {i for i in lost if not self._log.owes(subscription, tp, i.offset)}
 
     def wanted_again(self, subscription: str, tp: TopicPartition, begin: int, position: int) -> None:
         """Take in that a subscription is to get once more what lies from an offset on, up to a position."""

@@ -108,8 +108,11 @@ class Replica:
         if self.core.told_up_to < (applied or 0):
             self.hear()  # it must know as much as those before it
         self.core.begin(tp, self.read[tp], log.states_of(tp), TOPIC_ID, applied)
-        self.world.audit.begins(tp)
-        self._carried_out([tp], self.heard.since(self.heard.end if applied is None else applied))
+        words = self.heard.since(self.heard.end if applied is None else applied)
+        for word in words:
+            if word.kind is Kind.BACKFILL:
+                self.world.audit.said_again(word.subscription, tp)
+        self._carried_out([tp], words)
 
     def hear(self) -> None:
         """Take in what was said of subscriptions since the last time, and carry it out."""
