@@ -26,10 +26,10 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench bench-owed lint types format wheel image check lock clean
+.PHONY: help demo test bench bench-operator bench-owed lint types format wheel image check lock clean
 
 help: ## List what can be made.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Watch events travel from Kafka to services; nothing else is needed (ARGS=--keep goes on running).
 	@$(BIN)/sprintly-services demo $(ARGS)
@@ -39,6 +39,9 @@ test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="
 
 bench: $(READY) ## Measure what a delivery costs, beside a naive loop (ARGS="--events 5000 --rounds 1" is quicker).
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+bench-operator: $(READY) ## Play what an operator does, on Kafka: replay thousands, backfill, a bad night (ARGS=story plays one).
+	@$(BIN)/python benchmarks/operating.py $(ARGS)
 
 bench-owed: $(READY) ## Play outages, rate limits and crashes on Kafka, and check what arrives (ARGS="outage --down 30" plays one).
 	@$(BIN)/python benchmarks/owed.py $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -20,9 +21,9 @@ from benchmarks.arrivals import Arrival, Place, first_times
 from benchmarks.cluster import PARTITIONS, Cluster
 from benchmarks.destinations import Destinations
 from benchmarks.events import Events
-from benchmarks.process import Process
+from benchmarks.process import ROOT, Process
 from consumer.broker.kafka import Kafka
-from consumer.event import Record, TopicPartition
+from consumer.event import Outgoing, Record, TopicPartition
 from consumer.settings import Settings
 from consumer.state import State, latest_states
 from consumer.topics import DEAD_LETTERS, STATES
@@ -92,7 +93,7 @@ class Stage:
         """Start a replica, as an operator does."""
         self._started += 1
         log = self._folder / f"replica-{self._started}.log"
-        return Process([sys.executable, "-m", "consumer", "consume"], self.environ, log)
+        return Process(self._commanding(["consume"]), self.environ, log)
 
     @contextmanager
     def consuming(self) -> Iterator[Process]:
@@ -100,6 +101,33 @@ class Stage:
         with self.start() as replica:
             await_log(replica, "partitions taken over")
             yield replica
+
+    def command(self, *arguments: str) -> tuple[str, float]:
+        """Run a command to its end, as an operator does; returns what it printed and the seconds that it took."""
+        began = time.monotonic()
+        done = subprocess.run(
+            self._commanding(arguments),
+            env=self.environ | {"COLUMNS": "110"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Broken(f"{' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout, time.monotonic() - began
+
+    def begin(self, *arguments: str) -> Process:
+        """Start a command."""
+        self._started += 1
+        return Process(self._commanding(arguments), self.environ, self._folder / f"command-{self._started}.log")
+
+    def _commanding(self, arguments: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "consumer", *arguments]
+
+    def write(self, records: Iterable[Outgoing]) -> int:
+        """Write records as they are; returns how many."""
+        return sum(1 for _ in self._kafka.produce(records))
 
     def produce(self, events: Events, numbers: Iterable[int]) -> dict[int, Place]:
         """Write the event of each number as soon as it is given; returns where each lies."""

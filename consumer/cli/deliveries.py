@@ -42,8 +42,8 @@ def owed(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = ["subscription", "standing", "owed", "behind", "oldest", "destination", "next due", "last error"]
-    print_table(columns, map(_cells, rows), unbroken=7)
+    columns = ["subscription", "standing", "owed", "behind", "oldest", "next due", "destination"]
+    print_table(columns, map(_cells, rows), unbroken=1)
     click.echo(f"{len(rows)} subscription(s) are owed something")
 
 
@@ -64,7 +64,7 @@ def _row(known: Roster, each: Arrears) -> dict[str, Any]:
 
 
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
-    behind = f"up to {row['events_behind_at_most']} in {row['partitions_behind']} partition(s)"
+    behind = f"{row['events_behind_at_most']} at most, in {row['partitions_behind']} partition(s)"
     destination = f"down since {row['failing_since']}" if row["failing_since"] else "up"
     return (
         row["subscription"],
@@ -72,9 +72,8 @@ def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
         row["owed_one_by_one"],
         behind if row["partitions_behind"] else "",
         age(row["oldest_age_seconds"]),
-        destination,
         row["next_due"] or "now",
-        row["last_error"],
+        f"{destination}: {row['last_error']}" if row["last_error"] else destination,
     )
 
 
