@@ -109,10 +109,10 @@ def test_events_from_outside_are_spread_over_the_replicas(stack: Stack) -> None:
 
 
 def test_an_orderly_stop_under_load_delivers_nothing_twice(stack: Stack) -> None:
-    """60 items with 60 events each take at least 6 s, since an item's next waits for the one before."""
+    """30 items with 120 events each take at least 12 s, since an item's next waits for the one before."""
     before = stack.received()["deliveries"]
     total = before + 3600
-    stack.produce(*items(3600, lanes=60, first=1001))
+    stack.produce(*items(3600, lanes=30, first=1001))
     stack.wait_for(before + 300)
     stack.compose("stop", "consumer")
     stopped = stack.received()
