@@ -25,7 +25,9 @@ from replicas import (
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.core import CoreSettings
+from consumer.deadletter import read_dead_letter
 from consumer.errors import BrokerError, CycleAborted
+from consumer.event import Outgoing
 from consumer.pipeline import Timing
 from consumer.wire import Answer, Request
 
@@ -114,6 +116,22 @@ def test_a_dead_letter_that_is_too_large_is_cut_and_does_not_hold_anything_up() 
         (letter,) = broker.read(LETTERS)
         assert letter.value == b"x" * 65_536
         assert ("dlq.truncated", b"200000") in letter.headers
+
+    scenario(play)
+
+
+def test_headers_and_keys_that_are_too_large_are_left_out_and_do_not_hold_anything_up() -> None:
+    async def play() -> None:
+        broker, destination = cluster(max_message_bytes="20000"), Destination()
+        headers = (("trace", b"1"), ("large", b"x" * 30_000))
+        list(broker.produce([Outgoing(TOPIC, b"k" * 30_000, b"poison", headers, partition=0)]))
+        produce(broker, b"x" * 19_990, value())
+        async with running(Replica(broker, destination)):
+            await eventually(lambda: committed(broker) == 3, "it holds everything up")
+        first, second = sorted(map(read_dead_letter, broker.read(LETTERS)), key=lambda letter: letter.origin.offset)
+        assert (first.origin.value, first.origin.key, first.origin.headers) == (b"poison", None, (("trace", b"1"),))
+        assert (first.dropped, first.truncated) == (60_005, 0)
+        assert (second.truncated, second.dropped) == (19_990, 0)
 
     scenario(play)
 

@@ -23,8 +23,15 @@ FORBIDDEN = frozenset(
 
 
 def record_of(message: ck.Message) -> Record:
-    """Return a message that holds no error as a record."""
-    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+    """Return a message that holds no error as a record.
+
+    Kafka takes any bytes for a header's name; the client raises on those that are not UTF-8 (tried: 2.16), and on
+    being asked again may do worse. A record with such a name has no headers for us: it must not stop the others.
+    """
+    try:
+        headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+    except (SystemError, UnicodeDecodeError):
+        headers = None
     return Record(
         cast("str", message.topic()),
         cast("int", message.partition()),

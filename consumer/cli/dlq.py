@@ -16,7 +16,7 @@ from consumer.codec import Undecodable
 from consumer.deadletter import DeadLetter
 from consumer.errors import SprintlyError
 from consumer.fetcher import decode_now
-from consumer.replay import Entry, read_table, replay
+from consumer.replay import Entry, left_alone, read_table, replay
 from consumer.settings import Settings
 
 ID_SHOWN = 8  # characters of an id in a table: enough to name one of some thousands
@@ -113,13 +113,13 @@ def replay_(
     settings, cluster = _open(config)
     chosen = Filters(ids, subscriptions)
     if dry_run:
-        _say_what(chosen.choose(_entries(cluster, settings)), "would be replayed", as_json)
+        _say_what(_whole(chosen.choose(_entries(cluster, settings))), "would be replayed", as_json)
         return
     _need(cluster, settings.replay_topic)
     # The name is the group's, and the writer comes before the table is read: two replays at once double nothing.
     writer = cluster.writer(f"{settings.group_id}-replay")
     try:
-        entries = chosen.choose(_entries(cluster, settings))
+        entries = _whole(chosen.choose(_entries(cluster, settings)))
         if len(entries) > CONFIRM_ABOVE and not yes:
             click.confirm(f"Replay {len(entries)} dead letters?", abort=True, err=True)
         with progress("replaying") as bar:
@@ -147,6 +147,13 @@ def _entries(cluster: Broker, settings: Settings) -> list[Entry]:
         topic = settings.dead_letter_topic
         click.echo(f"{table.foreign} record(s) of {topic} are not ours and are left alone", err=True)
     return table.entries
+
+
+def _whole(entries: list[Entry]) -> list[Entry]:
+    """Return the entries that can be replayed, and say which cannot."""
+    for sentence in left_alone(entries):
+        click.echo(sentence, err=True)
+    return [entry for entry in entries if entry.letter.is_whole]
 
 
 def _need(cluster: Broker, topic: str) -> None:
@@ -205,6 +212,7 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "key": None if origin.key is None else origin.key.decode("utf-8", "backslashreplace"),
         "bytes": None if origin.value is None else len(origin.value),
         "truncated_from": letter.truncated or None,
+        "dropped": letter.dropped or None,
     }
 
 
