@@ -80,11 +80,13 @@ class DeadLetter:
     def shrunk(self, limit: int) -> DeadLetter:
         """Return the entry with what fits where the broker refused the whole, and its error saying so.
 
-        That is at most `limit` bytes of its value, as many of its headers, and half of either each further time.
+        That is at most `limit` bytes of its value and of its headers, and its key if that is no longer; of what is
+        largest less than half remains.
         """
         origin = self.origin
         value, key = origin.value or b"", origin.key or b""
-        limit = min(limit, max(0, (origin.size - 1) // 2))
+        largest = max(len(value), len(key), headers_size(origin.headers))
+        limit = min(limit, max(0, largest - 1) // 2)  # something has to go each time, or it would never fit
         headers = _fitting(origin.headers, limit)
         kept = origin._replace(
             value=origin.value and value[:limit], key=origin.key if len(key) <= limit else None, headers=headers

@@ -105,7 +105,7 @@ def test_what_is_told_of_a_record_does_not_outgrow_it() -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("timestamp", b"9" * 30),
+        ("timestamp", b"9" * 400),
         ("timestamp", b"9" * 5000),
         ("product", str(-(2**64)).encode()),
         ("first_attempt_at", b"0001-01-01T00:00:00+23:59"),

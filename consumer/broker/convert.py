@@ -24,8 +24,8 @@ FORBIDDEN = frozenset(
 
 
 # Kafka takes any bytes for a header's name. For those that are not UTF-8 the client returns a list *and* sets an
-# exception, as tried with confluent-kafka 2.16. Where a line calls a method again and again, Python 3.11 and later leave
-# out the check for that, and the exception surfaces anywhere afterwards; what a methodcaller calls is always checked.
+# exception, as tried with confluent-kafka 2.16. Where a line calls a method again and again, Python 3.11 and later
+# leave out the check for that, and the exception surfaces anywhere afterwards; what a methodcaller calls is checked.
 _headers = methodcaller("headers")
 
 
