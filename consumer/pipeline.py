@@ -354,6 +354,7 @@ class Pipeline:
             await self._loop.run_in_executor(self._cycle_thread, self._transact, cycle, membership)
         except RecordTooLarge as error:
             self._log.warning("a record is made to fit", error=str(error))
+            self._trouble = str(error)
             self._core.shrink(error.keys, FITS)
         except CycleAborted as error:
             self._metrics.cycles.add("aborted")

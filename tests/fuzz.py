@@ -49,7 +49,7 @@ AHEAD = 20_000  # records that may be written and not committed yet
 LOOK = 0.5  # seconds
 STALLED = 60.0  # seconds without anything being committed, after which it hangs
 QUARTERS = 4
-GROWTH, SLACK = 1.15, 20.0  # how much more memory the second half may need than the first: a factor, and MB
+GROWTH, SLACK = 1.05, 20.0  # how much more memory the second half may need than the first: a factor, and MB
 SHOWN = 10  # problems that are printed
 
 # Slack's own service keeps to one message a second: a hundred thousand would take a day.
