@@ -92,23 +92,24 @@ def play(bootstrap: str, count: int, seed: int) -> Findings:
         with stage(bootstrap, settings) as scene:
             scene.subscribe([webhook("hook", f"{ledger.url}/hook"), _slack("talk", f"{ledger.url}/talk")])
             with scene.consuming() as replica:
-                run = Run(bootstrap, scene, replica, found)
+                run = Run(bootstrap, scene, replica, ledger, found)
                 run.write_all(count, seed)
                 found.seconds = time.monotonic() - began
                 code = replica.stop()
             if code != 0:
                 found.problems.append(f"the replica ended with {code}: {replica.last_words}")
-            run.account(ledger)
+            run.account()
     return found
 
 
 class Run:
     """One run: records written piece by piece while a replica consumes them, then read back and accounted for."""
 
-    def __init__(self, bootstrap: str, scene: Stage, replica: Process, found: Findings) -> None:
+    def __init__(self, bootstrap: str, scene: Stage, replica: Process, ledger: Ledger, found: Findings) -> None:
         self._bootstrap = bootstrap
         self._scene = scene
         self._replica = replica
+        self._ledger = ledger
         self._found = found
         self._kafka = Kafka(bootstrap, scene.group)
         self._written: dict[tuple[str, int, int], Fuzzed] = {}
@@ -124,6 +125,7 @@ class Run:
             total += len(piece)
             self._await(total - AHEAD)
         self._await(total)
+        self._catch_up()
         quarters: list[list[float]] = [[0.0] for _ in range(QUARTERS)]
         for committed, mb in self._samples:
             quarters[min(QUARTERS - 1, QUARTERS * committed // total)].append(mb)
@@ -154,6 +156,18 @@ class Run:
             time.sleep(LOOK)
         self._sample(committed)
 
+    def _catch_up(self) -> None:
+        """Wait until nothing is owed: where the receivers are slower than the replica, it falls behind them."""
+        last, moved = -1, time.monotonic()
+        while self._scene.states():
+            if not self._replica.running:
+                raise Broken(f"the replica ended by itself: {self._replica.last_words}")
+            if (came := self._ledger.times.total()) > last:
+                last, moved = came, time.monotonic()
+            if time.monotonic() - moved > STALLED:
+                raise Broken(f"something is owed, and nothing comes any more: {self._replica.last_words}")
+            time.sleep(LOOK)
+
     def _sample(self, committed: int) -> None:
         try:
             self._samples.append((committed, self._replica.resident()))
@@ -165,8 +179,9 @@ class Run:
         partitions = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
         return {tp: offset or 0 for tp, offset in self._kafka.committed(partitions).items()}
 
-    def account(self, ledger: Ledger) -> None:
+    def account(self) -> None:
         """Read everything back, and see what became of each record."""
+        ledger = self._ledger
         arrived = {name: ledger.bodies.get(f"/{name}", {}) for name in SUBSCRIPTIONS}
         accounts = Accounts(self._scene.topic, SUBSCRIPTIONS, arrived, self._scene.letters())
         ends: Counter[TopicPartition] = Counter()

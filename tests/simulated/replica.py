@@ -254,7 +254,9 @@ class Replica:
         assert not flying or max(flying.values()) <= BOUNDS.in_flight_per_subscription, f"{flying} in flight"
         assert flying["threaded"] <= BOUNDS.threads_per_subscription, "more threads than a subscription may have"
         budget = SETTINGS.max_buffered // 4
-        assert core.read_again_bytes <= budget + self.world.log.largest, f"{core.read_again_bytes} bytes read again are in memory"
+        assert core.read_again_bytes <= budget + self.world.log.largest, (
+            f"{core.read_again_bytes} bytes read again are in memory"
+        )
         for partition in core._partitions.values():
             for flow in partition.flows.values():
                 most = BOUNDS.in_hand_per_partition + SLACK
