@@ -26,7 +26,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench bench-operator bench-owed lint types format wheel image check lock clean
+.PHONY: help demo test fuzz bench bench-operator bench-owed lint types format wheel image check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: $(READY) ## Watch events travel from Kafka to services; nothing else is ne
 
 test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="-k lanes" picks some).
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+fuzz: $(READY) ## Have 100,000 fuzzed records consumed on Kafka, and account for each (ARGS="--records 5000 --seed 1").
+	@$(BIN)/python tests/fuzz.py $(ARGS)
 
 bench: $(READY) ## Measure what a delivery costs, beside a naive loop (ARGS="--events 5000 --rounds 1" is quicker).
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)

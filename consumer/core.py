@@ -27,6 +27,7 @@ from consumer.flow import Flow
 from consumer.notices import Notice, Notices
 from consumer.partition import Partition
 from consumer.patience import Limits, Patience
+from consumer.poison import LIMIT, Poison, Stop
 from consumer.reading import Concern, Reading, Unread
 from consumer.retry import RETRY_DELAYS, Delays, QuickRetries
 from consumer.state import state_key
@@ -64,6 +65,7 @@ class CoreSettings:
     limits: Limits = field(default_factory=Limits)
     catch_up: int = 500  # unfinished deliveries with which a flow that is behind still reads on
     cycle_bytes: int = 8_000_000
+    poison_limit: int | None = LIMIT  # records in a row that nobody can read; None goes on whatever comes
 
 
 class Core:
@@ -108,8 +110,9 @@ class Core:
             budget=settings.max_buffered // 4,
         )
         self._patience = Patience(settings.limits, self._dispatcher, self._attempts, lambda: self.owed)
+        self._poison = Poison(settings.poison_limit)
         self._full = False  # whether the buffer is, with hysteresis
-        self.held = False  # while nothing can be made durable, nothing new begins
+        self.held = False  # while nothing can be made durable, nothing new begins, and nothing is let in
 
     # -- assignment
 
@@ -236,17 +239,26 @@ class Core:
         more = False
         now = self._clock.monotonic()
         for partition in list(self._partitions.values()):
-            if partition.staged and partition.awaiting is None and self._dispatcher.unblocked(partition):
+            if not partition.staged or self._is_closed(partition):
+                continue
+            if partition.awaiting is None and self._dispatcher.unblocked(partition):
                 self._admit_some(partition, now)
-                more = more or bool(partition.staged and not partition.stopped)
+                more = more or bool(partition.staged and not partition.stopped and not self._is_closed(partition))
         return more
 
     def _admit_some(self, partition: Partition, now: float) -> None:
         for _ in range(min(QUANTUM, len(partition.staged))):
             self._take_in(partition, partition.unstage())
-            if partition.stopped:
+            if partition.stopped or self._is_closed(partition):
                 break
         partition.note(now)
+
+    def _is_closed(self, partition: Partition) -> bool:
+        """Whether nothing is let in whatever the bounds: nothing becomes durable, or the producer must be broken.
+
+        What an operator replays was not written by that producer, and goes on.
+        """
+        return self.held or (self._poison.stop is not None and partition.tp.topic == self._settings.topic)
 
     def _take_in(self, partition: Partition, record: Record) -> None:
         concern = self._reading.concern(record)
@@ -281,6 +293,8 @@ class Core:
         return flows
 
     def _dispatch(self, partition: Partition, event: Event, flows: Sequence[Flow], replays: int) -> None:
+        if event.origin is event.record:
+            self._poison.good()
         partition.offsets.received(event.record.offset, len(flows))
         self._metrics.events.add(event.model, event.action)
         event.account = partition
@@ -296,6 +310,7 @@ class Core:
             self._post_record(partition, record, replace(entry, reason="no-subscription", error=error))
             return
         if concern.head is not None:
+            self._poison.good()
             self._metrics.events.add(concern.head.model, concern.head.action)
         partition.offsets.received(record.offset, 0)
         partition.bytes -= record.size
@@ -329,6 +344,8 @@ class Core:
                 self._awaited.wait(partition, why.reference)
                 return
             why = Undecodable(refusal)
+        if record.topic == self._settings.topic:
+            self._poison.bad(record, why.reason)
         # A replayed entry keeps its id and its subscription: it still concerns nobody else.
         letter = unread.entry or DeadLetter(delivery_id(record, ""), record, Stage.DECODE, "", "")
         self._post_record(partition, record, replace(letter, stage=Stage.DECODE, reason="poison", error=why.reason))
@@ -342,7 +359,7 @@ class Core:
 
     def reads(self) -> Iterator[Order]:
         """Yield what is to be read from the log now; its records are to be brought back by `read_again`."""
-        return self._catch_up.orders(list(self._partitions.values()))
+        return iter(()) if self.held else self._catch_up.orders(list(self._partitions.values()))
 
     def read_again(self, order: Order, records: list[Record], end: int) -> None:
         """Take in everything that the log has from `order.offset` up to `end`."""
@@ -470,6 +487,11 @@ class Core:
     def notices(self) -> list[Notice]:
         """Return, once, what the person who runs it should read."""
         return self._notices.take()
+
+    @property
+    def poisoned(self) -> Stop | None:
+        """Why no further event is let in: too many records could not be read. It is so until a restart."""
+        return self._poison.stop
 
     @property
     def buffered(self) -> int:

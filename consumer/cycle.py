@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from consumer.deadletter import DeadLetter
 from consumer.delivery import Delivery, Place
-from consumer.event import Commit, Outgoing, Record, TopicPartition
+from consumer.event import Commit, Outgoing, Record, TopicPartition, headers_size
 from consumer.flow import Flow
 from consumer.partition import Partition
 from consumer.state import write_state
@@ -219,7 +219,7 @@ class Outbox:
         flows: set[Flow] = set()
         for letter in sorted(self._letters, key=lambda letter: letter.delivery is not None):
             record = letter.content.outgoing(self._topic)
-            size = len(record.value or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
+            size = len(record.value or b"") + headers_size(record.headers)
             if letter.delivery is not None and letter.delivery.flow not in flows:
                 flows.add(letter.delivery.flow)
                 size += OWED_SIZE * letter.delivery.flow.owed  # its state comes along

@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 
-from consumer.event import Headers, Outgoing, Record
+from consumer.event import Headers, Outgoing, Record, headers_size
 
 PREFIX = "dlq."
+LARGEST_NUMBER = 2**63 - 1
+LONGEST_TEXT = 1000  # characters of what is told of a record that does not fit
+CUT = "; the record does not fit into the dead-letter topic, and is cut"
 LAST = "replays"  # always there, and the end of our own headers: what follows is the record's
 
 
@@ -50,6 +53,12 @@ class DeadLetter:
     last_attempt_at: float = 0.0
     replays: int = 0
     truncated: int = 0  # the size in bytes that the value had, where it did not fit
+    dropped: int = 0  # bytes of key and headers that are left out, where they did not fit
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all of the record's value; without it, nobody can read the event."""
+        return not self.truncated
 
     @property
     def key(self) -> bytes:
@@ -69,9 +78,28 @@ class DeadLetter:
         return Outgoing(topic, self.origin.key or self.key, self.origin.value or b"", again.headers())
 
     def shrunk(self, limit: int) -> DeadLetter:
-        """Return the entry with at most `limit` bytes of its value: what fits where the broker refused the whole."""
-        value = self.origin.value or b""
-        return replace(self, origin=self.origin._replace(value=value[:limit]), truncated=self.truncated or len(value))
+        """Return the entry with what fits where the broker refused the whole, and its error saying so.
+
+        That is at most `limit` bytes of its value and of its headers, and its key if that is no longer; of what is
+        largest less than half remains.
+        """
+        origin = self.origin
+        value, key = origin.value or b"", origin.key or b""
+        largest = max(len(value), len(key), headers_size(origin.headers))
+        limit = min(limit, max(0, largest - 1) // 2)  # something has to go each time, or it would never fit
+        headers = _fitting(origin.headers, limit)
+        kept = origin._replace(
+            value=origin.value and value[:limit], key=origin.key if len(key) <= limit else None, headers=headers
+        )
+        return replace(
+            self,
+            origin=kept,
+            error=self.error[:LONGEST_TEXT] + CUT * (not self.error.endswith(CUT)),
+            model=self.model[:LONGEST_TEXT],
+            action=self.action[:LONGEST_TEXT],
+            truncated=self.truncated or (len(value) if len(value) > limit else 0),
+            dropped=self.dropped + (origin.size - len(value)) - (kept.size - len(kept.value or b"")),
+        )
 
     def headers(self) -> Headers:
         """Return the entry's own headers, `LAST` at their end, then those of the original record unchanged."""
@@ -104,6 +132,7 @@ class DeadLetter:
             "first_attempt_at": _iso(self.first_attempt_at),
             "last_attempt_at": _iso(self.last_attempt_at),
             "truncated": str(self.truncated or ""),
+            "dropped": str(self.dropped or ""),
             LAST: str(self.replays),
         }
 
@@ -140,6 +169,7 @@ def read_dead_letter(record: Record) -> DeadLetter:
         last_attempt_at=_seconds(fields, "last_attempt_at"),
         replays=_number(fields, "replays", "0"),
         truncated=_number(fields, "truncated", "0"),
+        dropped=_number(fields, "dropped", "0"),
     )
 
 
@@ -158,6 +188,17 @@ def _split(headers: Headers) -> tuple[dict[str, str], bytes | None, Headers]:
     raise ValueError(f"not an entry of ours: it has no header {PREFIX}{LAST}")
 
 
+def _fitting(headers: Headers, limit: int) -> Headers:
+    """Return those headers, in their order, that have at most `limit` bytes together."""
+    fitting: list[tuple[str, bytes | None]] = []
+    for header in headers:
+        size = headers_size([header])
+        if size <= limit:
+            limit -= size
+            fitting.append(header)
+    return tuple(fitting)
+
+
 def _required(fields: Mapping[str, str], name: str) -> str:
     value = fields.get(name)
     if not value:
@@ -168,9 +209,12 @@ def _required(fields: Mapping[str, str], name: str) -> str:
 def _number(fields: Mapping[str, str], name: str, default: str | None = None) -> int:
     text = fields.get(name) or default or _required(fields, name)
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise ValueError(f"not an entry of ours: header {PREFIX}{name} is not a number") from None
+    if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER:
+        raise ValueError(f"not an entry of ours: header {PREFIX}{name} is not a number of 64 bits")
+    return number
 
 
 def _stage(text: str) -> Stage:
@@ -189,6 +233,8 @@ def _seconds(fields: Mapping[str, str], name: str) -> float:
     if not text:
         return 0.0
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+        seconds = datetime.fromisoformat(text).timestamp()
+        _iso(seconds)  # so that it can be written again: a time zone may lead out of the years there are
+        return seconds
+    except (ValueError, OverflowError):
         raise ValueError(f"not an entry of ours: header {PREFIX}{name} is not a time") from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol, TypeAlias
+
+LONGEST_KEPT_KEY = 200  # bytes; keys come from outside, and thousands of 1 MB each would fill the memory
 
 Payload: TypeAlias = dict[str, Any]
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
@@ -33,8 +36,14 @@ class Record(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of key and value together: what a buffered record is counted with."""
-        return len(self.value or b"") + len(self.key or b"")
+        """Bytes of key, value and headers together: what a buffered record is counted with."""
+        size = len(self.value or b"") + len(self.key or b"")
+        return size + headers_size(self.headers) if self.headers else size
+
+
+def headers_size(headers: Iterable[tuple[str, bytes | None]]) -> int:
+    """Return how many bytes the names and contents of headers have together."""
+    return sum(len(name) + len(content or b"") for name, content in headers)
 
 
 class Commit(NamedTuple):
@@ -89,12 +98,18 @@ class Event:
             self.account.bytes -= self.record.size
 
 
-@lru_cache(maxsize=8192)  # the items that something happens to now
 def lane_of(key: bytes | None) -> int | None:
     """Return the lane of a record key: a hash that is the same in every process, since states keep it."""
     if key is None:
         return None
+    return _hash(key) if len(key) > LONGEST_KEPT_KEY else _hash_kept(key)
+
+
+def _hash(key: bytes) -> int:
     return int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
+
+
+_hash_kept = lru_cache(maxsize=8192)(_hash)  # of the items that something happens to now
 
 
 def record_key(payload: Payload) -> bytes:

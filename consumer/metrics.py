@@ -141,6 +141,7 @@ class Metrics(Collector):
         self.disabled = Gauge("disabled", "Subscriptions that are disabled: what is for them waits.")
         self.buffered_bytes = Gauge("buffered_bytes", "Bytes of the events held in memory.")
         self.assigned_partitions = Gauge("assigned_partitions", "Partitions that this replica reads.")
+        self.poisoned = Gauge("poisoned", "1 while no event is taken in, since too many records could not be read.")
         # Kafka: how outcomes become durable, and how partitions move.
         self.cycles = Counter("cycles", "Cycles: durable, aborted or failed.", ["result"])
         self.rebalances = Counter("rebalances", "Rebalances: partitions assigned, revoked or lost.", ["kind"])

@@ -58,7 +58,7 @@ class Timing:
     """The seconds of DESIGN 2.4 that the pipeline keeps to, and those for a schema registry."""
 
     cycle_interval: float = 1.0
-    cycle_stall: float = 3.0  # without a durable cycle for so long, no attempt starts
+    cycle_stall: float = 3.0  # without a durable cycle for so long, nothing is taken in and no attempt starts
     revoke_timeout: float = 5.0
     drain_timeout: float = 25.0
     registry_pauses: tuple[float, float] = (0.5, 5.0)  # the first and the longest, while it does not answer
@@ -116,6 +116,7 @@ class Pipeline:
         metrics.buffered_bytes.read_from(lambda: core.buffered + core.read_again_bytes)
         metrics.assigned_partitions.read_from(lambda: len(core.partitions))
         metrics.awaiting_schema.read_from(lambda: len(core.awaited))
+        metrics.poisoned.read_from(lambda: core.poisoned is not None)
         self._fetcher: SchemaFetcher | None = None
         if schemas is not None:
             self._fetcher = SchemaFetcher(
@@ -134,6 +135,7 @@ class Pipeline:
         self._cycle_lock = asyncio.Lock()
         self._last_durable = clock.monotonic()
         self._trouble = "no answer from Kafka"  # why the last cycle failed
+        self._said_poisoned = -REMIND
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()  # set at each turn, for those who wait for an end
         self._turning = False
@@ -365,6 +367,7 @@ class Pipeline:
             await self._loop.run_in_executor(self._cycle_thread, self._transact, cycle, membership)
         except RecordTooLarge as error:
             self._log.warning("a record is made to fit", error=str(error))
+            self._trouble = str(error)
             self._core.shrink(error.keys, FITS)
         except CycleAborted as error:
             self._metrics.cycles.add("aborted")
@@ -388,6 +391,7 @@ class Pipeline:
             now = self._clock.monotonic()
             self._health.beat("loop")
             self._hold(now - self._last_durable)
+            self._say_poisoned(now)
             self._core.tick()
             for level, event, fields in self._core.notices():
                 getattr(self._log, level)(event, **fields)
@@ -400,9 +404,26 @@ class Pipeline:
         """Begin nothing while nothing becomes durable: what is delivered now would be delivered again after a crash."""
         held = seconds > self._timing.cycle_stall
         if held:
-            reason = f"nothing became durable for {seconds:.0f} s, so no attempt starts: {self._trouble}"
-            self._health.set("cycle", reason)
+            consequence = "nothing is taken in and no attempt starts"
+            self._health.set("cycle", f"nothing became durable for {seconds:.0f} s, so {consequence}: {self._trouble}")
         self._core.held = held
+
+    def _say_poisoned(self, now: float) -> None:
+        """Say loudly, and again and again, that no event is taken in any more: somebody has to look at the producer."""
+        stop = self._core.poisoned
+        if stop is None or now - self._said_poisoned < REMIND:
+            return
+        self._said_poisoned = now
+        advice = "mend what writes them, then restart; SPRINTLY_POISON_LIMIT=off goes on"
+        self._health.set("poison", f"no event is taken in: {stop}; {advice}")
+        self._log.error(
+            "no event is taken in: its producer must be broken",
+            trouble=stop.what + " cannot be read",
+            partition=str(stop.tp),
+            offset=stop.offset,
+            reason=stop.reason,
+            advice=advice,
+        )
 
     async def _look_again(self) -> None:
         try:

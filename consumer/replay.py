@@ -82,12 +82,14 @@ def replay(
 ) -> int:
     """Move `entries` from the topic `dead_letters` to the topic `replays`, batch by batch; returns how many.
 
-    `writer` must have been made before the entries were read: then nobody else moves them meanwhile. `done` is called
-    with the size of each batch that is durable. Raises ReplayOverrun where another replay has begun, CycleAborted
-    where a batch did not become durable: those before it are replayed, it and those after it stand where they stood.
+    What `left_alone` names stays where it is. `writer` must have been made before the entries were read: then nobody
+    else moves them meanwhile. `done` is called with the size of each batch that is durable. Raises ReplayOverrun where
+    another replay has begun, CycleAborted where a batch did not become durable: those before it are replayed, it and
+    those after it stand where they stood.
     """
+    whole = (entry for entry in entries if entry.letter.is_whole)
     return _write(
-        writer, entries, lambda e: (e.letter.replay(replays), _tombstone(e, dead_letters)), done=done, pace=pace
+        writer, whole, lambda e: (e.letter.replay(replays), _tombstone(e, dead_letters)), done=done, pace=pace
     )
 
 
@@ -122,6 +124,18 @@ def _write(
         total += len(batch)
         done(len(batch))
     return total
+
+
+def left_alone(entries: Iterable[Entry]) -> list[str]:
+    """Return a sentence for each entry that cannot be replayed: what is left of its record cannot be read."""
+    return [_why_left(entry.letter) for entry in entries if not entry.letter.is_whole]
+
+
+def _why_left(letter: DeadLetter) -> str:
+    origin = letter.origin
+    kept = f"only {len(origin.value or b''):,} of its record's {letter.truncated:,} bytes fitted into the dead letters"
+    place = f"{origin.topic}[{origin.partition}] offset {origin.offset}"
+    return f"{letter.id} is left alone: {kept}; the record itself was {place}"
 
 
 def _tombstone(entry: Entry, dead_letters: str) -> Outgoing:

@@ -167,7 +167,11 @@ def _details(item: Mapping[str, Any]) -> tuple[Field, ...]:
         Field("Assigned to", name_of(_record(item, "assigned_to"))),
         Field("Score", _text(item, "score")),
         Field("Closed as", _text(item, "close_reason")),
-        Field("Tags", cut(", ".join(filter(None, map(plain, _list(item, "tags")))), LONGEST_FIELD), short=False),
+        Field(
+            "Tags",
+            cut(", ".join(filter(None, map(plain, _list(item, "tags")[:LONGEST_FIELD]))), LONGEST_FIELD),
+            short=False,
+        ),
         Field("Part of", Reference(number=_integer(parent)).short() or refer(_mapping(parent)).listed(), short=False),
     )
 

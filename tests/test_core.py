@@ -8,7 +8,7 @@ from harness import DOWN, TOPIC, Attempt, Replica, answered, place, subscription
 from consumer.core import CoreSettings
 from consumer.deadletter import DeadLetter, Stage
 from consumer.dispatcher import Bounds
-from consumer.event import Record, TopicPartition
+from consumer.event import Outgoing, Record, TopicPartition
 from consumer.retry import GRAIN, RETRY_DELAYS
 from consumer.subscriptions import Subscription
 from consumer.wire import Answer, AnswerKind
@@ -224,6 +224,28 @@ def test_a_throttled_subscription_waits_as_long_as_it_was_asked_and_uses_up_no_a
             r.answer(attempt, answered(429))
     r.clock.advance(60)
     assert sorted(place(attempt) for attempt in r.turn()) == ["a:0:0", "a:0:1"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"-1", b"9" * 400, b"9" * 5000, b"\xff", b"0001-01-01T00:00:00+23:59"])
+def test_a_replay_that_claims_impossible_things_comes_to_its_end_like_any_other(content: bytes | None) -> None:
+    def entry(offset: int) -> Outgoing:
+        origin = Record(TOPIC, 0, offset, b"k", value(), 1_700_000_000_000)
+        letter = DeadLetter(f"id-{offset}", origin, Stage.DELIVER, "permanent", "no", "a", first_attempt_at=1.0)
+        return letter.replay(f"{TOPIC}.replay")
+
+    r = Replica([subscription("a")])
+    r.assign(0, topic=f"{TOPIC}.replay")
+    count = len(entry(0).headers)
+    for number in range(2 * count):  # each header by itself, and with an id of nobody's, which makes it a dead letter
+        sent, at = entry(number), number % count
+        headers = [(name, content) if at == place else (name, said) for place, (name, said) in enumerate(sent.headers)]
+        gone = [("dlq.subscription", b"gone")] if number >= count else []
+        r.log.append(sent.value, key=None, topic=sent.topic, headers=(*headers[:-1], *gone, headers[-1]))
+    for _ in range(3):
+        r.run()
+        r.commit()
+    assert r.log.committed[TopicPartition(f"{TOPIC}.replay", 0)] == 2 * count
+    assert len(r.log.letters) >= count - 1
 
 
 def test_what_a_service_cannot_render_is_its_own_dead_letter() -> None:

@@ -76,6 +76,50 @@ def test_a_value_that_did_not_fit_says_how_large_it_was() -> None:
     assert again.shrunk(5).truncated == 100
 
 
+@given(letters, st.integers(0, 40))
+def test_what_does_not_fit_becomes_smaller_each_time_and_still_reads_back(letter: DeadLetter, limit: int) -> None:
+    cut = letter.shrunk(limit)
+    assert read_dead_letter(as_read(cut.outgoing("dlq"))) == cut
+    assert cut.origin.size < letter.origin.size or not letter.origin.size
+    assert len(cut.origin.value or b"") <= limit
+    assert cut.truncated in (0, len(letter.origin.value or b""))
+    assert cut.dropped == letter.origin.size - cut.origin.size - len(letter.origin.value or b"") + len(
+        cut.origin.value or b""
+    )
+    again = cut
+    for _ in range(10):
+        again = again.shrunk(limit)
+    assert (again.origin.size, again.error) == (0, cut.error)
+    assert (again.id, again.origin.offset, again.stage) == (letter.id, letter.origin.offset, letter.stage)
+
+
+def test_what_is_told_of_a_record_does_not_outgrow_it() -> None:
+    origin = Record("t", 0, 0, b"k" * 5000, None, 0, (("small", b"1"), ("large", b"x" * 5000)))
+    cut = DeadLetter("id", origin, Stage.RENDER, "failed", "e" * 5000, model="M" * 5000, action="a" * 5000).shrunk(1000)
+    assert (cut.origin.key, cut.origin.headers, cut.dropped) == (None, (("small", b"1"),), 10_005)
+    assert sum(len(name) + len(content or b"") for name, content in cut.headers()) < 4000
+    assert cut.error.endswith("the record does not fit into the dead-letter topic, and is cut")
+    assert (cut.is_whole, cut.origin.value) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("timestamp", b"9" * 400),
+        ("timestamp", b"9" * 5000),
+        ("product", str(-(2**64)).encode()),
+        ("first_attempt_at", b"0001-01-01T00:00:00+23:59"),
+        ("last_attempt_at", b"0001-01-01T00:00:00"),
+        ("last_attempt_at", b"yesterday"),
+    ],
+)
+def test_a_number_or_time_that_nothing_can_hold_is_somebody_else_s(name: str, content: bytes) -> None:
+    own = DeadLetter("id", Record("t", 0, 0, None, b"x", 0), Stage.DECODE, "poison", "why").headers()
+    forged = tuple(header for header in own if header[0] != f"dlq.{name}")
+    with pytest.raises(ValueError, match=f"not an entry of ours: header dlq.{name} is not a "):
+        read_dead_letter(Record("dlq", 0, 0, b"k", b"v", 0, ((f"dlq.{name}", content), *forged)))
+
+
 @pytest.mark.parametrize(
     ("foreign", "problem"),
     [

@@ -25,7 +25,10 @@ from replicas import (
 
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
+from consumer.core import CoreSettings
+from consumer.deadletter import read_dead_letter
 from consumer.errors import BrokerError, CycleAborted
+from consumer.event import Outgoing
 from consumer.pipeline import Timing
 from consumer.wire import Answer, Request
 
@@ -59,7 +62,7 @@ def test_a_cycle_that_fails_is_written_again_and_nothing_is_delivered_twice() ->
     scenario(play)
 
 
-def test_while_nothing_becomes_durable_no_attempt_starts_and_the_replica_is_unready() -> None:
+def test_while_nothing_becomes_durable_nothing_is_taken_in_no_attempt_starts_and_the_replica_is_unready() -> None:
     async def play() -> None:
         broker, destination = cluster(), Destination()
         produce(broker, value())
@@ -68,15 +71,41 @@ def test_while_nothing_becomes_durable_no_attempt_starts_and_the_replica_is_unre
             await eventually(lambda: replica.core.held, "it goes on")
             before = len(destination.got)
             produce(broker, value(), value())
-            await eventually(lambda: replica.core.in_hand == 2, "the events were not read")
-            assert len(destination.got) == before == 1
-            assert "no attempt starts" in replica.health.not_ready()["cycle"]
+            await eventually(lambda: replica.core.buffered > 0, "the events were not fetched")
+            assert (len(destination.got), replica.core.in_hand) == (before, 0) == (1, 0)
+            assert "nothing is taken in" in replica.health.not_ready()["cycle"]
             broker.mend()
             await eventually(lambda: committed(broker) == 3, "it did not go on")
             assert not replica.health.has("cycle")
         assert len(destination.ids) == 3
 
     scenario(play)
+
+
+def test_too_much_that_nobody_can_read_stops_the_intake_loudly_and_a_restart_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def play() -> None:
+        broker, destination = cluster(), Destination()
+        produce(broker, value(), *[b"poison"] * 5, value())
+        limited = CoreSettings(poison_limit=3)
+        async with running(Replica(broker, destination, settings=limited)) as replica:
+            await eventually(lambda: replica.health.has("poison"), "it goes on")
+            await eventually(lambda: committed(broker) == 4, "what was let in was not finished")
+            reason = replica.health.not_ready()["poison"]
+            assert f"3 records in a row cannot be read, the last one at {TOPIC}[0] offset 3: not Avro" in reason
+            assert "SPRINTLY_POISON_LIMIT=off" in reason
+            assert replica.health.not_alive() == {}
+            assert b"sprintly_poisoned 1.0" in replica.metrics.render()
+        assert len(destination.ids) == 1
+        assert len(list(broker.read(LETTERS))) == 3
+        async with running(Replica(broker, destination, settings=limited)) as replica:
+            await eventually(lambda: committed(broker) == 7, "the rest was not read")
+            assert not replica.health.has("poison")
+        assert len(destination.ids) == 2
+
+    scenario(play)
+    assert capsys.readouterr().out.count("its producer must be broken") == 1
 
 
 def test_a_dead_letter_that_is_too_large_is_cut_and_does_not_hold_anything_up() -> None:
@@ -88,6 +117,22 @@ def test_a_dead_letter_that_is_too_large_is_cut_and_does_not_hold_anything_up() 
         (letter,) = broker.read(LETTERS)
         assert letter.value == b"x" * 65_536
         assert ("dlq.truncated", b"200000") in letter.headers
+
+    scenario(play)
+
+
+def test_headers_and_keys_that_are_too_large_are_left_out_and_do_not_hold_anything_up() -> None:
+    async def play() -> None:
+        broker, destination = cluster(max_message_bytes="20000"), Destination()
+        headers = (("trace", b"1"), ("large", b"x" * 30_000))
+        list(broker.produce([Outgoing(TOPIC, b"k" * 30_000, b"poison", headers, partition=0)]))
+        produce(broker, b"x" * 19_990, value())
+        async with running(Replica(broker, destination)):
+            await eventually(lambda: committed(broker) == 3, "it holds everything up")
+        first, second = sorted(map(read_dead_letter, broker.read(LETTERS)), key=lambda letter: letter.origin.offset)
+        assert (first.origin.value, first.origin.key, first.origin.headers) == (b"poison", None, (("trace", b"1"),))
+        assert (first.dropped, first.truncated) == (60_005, 0)
+        assert (second.truncated, second.dropped) == (19_990, 0)
 
     scenario(play)
 

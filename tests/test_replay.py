@@ -10,7 +10,7 @@ from consumer.broker.memory import MemoryBroker
 from consumer.deadletter import DeadLetter, Stage, read_dead_letter
 from consumer.errors import CycleAborted, ReplayOverrun
 from consumer.event import Outgoing, Record
-from consumer.replay import BATCH, Entry, Pace, drop, read_table, replay
+from consumer.replay import BATCH, Entry, Pace, drop, left_alone, read_table, replay
 
 LETTERS, REPLAYS = "e.dlq", "e.replay"
 
@@ -82,6 +82,18 @@ def test_a_batch_that_fails_stays_with_those_after_it(broker: MemoryBroker) -> N
         replay(broker.writer("r"), entries, dead_letters=LETTERS, replays=REPLAYS, done=fail_next)
     assert replayed(broker) == sorted(ids(entries[:BATCH]))
     assert ids(read_table(broker, LETTERS).entries) == ids(entries[BATCH:])
+
+
+def test_a_record_that_is_cut_is_left_alone_and_named(broker: MemoryBroker) -> None:
+    write(broker, letter(1), letter(2).shrunk(2), letter(3))
+    entries = read_table(broker, LETTERS).entries
+    assert left_alone(entries) == [
+        "id-2-a is left alone: only 2 of its record's 5 bytes fitted into the dead letters; "
+        "the record itself was e[0] offset 2"
+    ]
+    assert move(broker, entries) == 2
+    assert replayed(broker) == ["id-1-a", "id-3-a"]
+    assert ids(read_table(broker, LETTERS).entries) == ["id-2-a"]
 
 
 def test_of_two_replays_at_once_the_earlier_one_stops_and_nothing_is_doubled(broker: MemoryBroker) -> None:

@@ -131,6 +131,8 @@ def test_a_wrong_value_in_a_file_names_variable_key_and_file(tmp_path: Path) -> 
         ("HTTP", "0.0.0.0:65536", "'0.0.0.0:65536': not host:port: "),
         ("EGRESS_ALLOW", "10.0.0.0/8,ten", "'10.0.0.0/8,ten': 'ten' is not a network in CIDR notation"),
         ("EGRESS_ALLOW", "10.0.0.1/8", "'10.0.0.1/8': '10.0.0.1/8' has bits set to the right of its prefix: write "),
+        ("POISON_LIMIT", "0", "'0': not a whole number from 1 to 999999999, or off"),
+        ("POISON_LIMIT", "on", "'on': not a whole number"),
         ("GROUP_PROTOCOL", "new", "'new': must be 'auto', 'consumer' or 'classic'"),
         ("LOG_LEVEL", "loud", "'loud': must be 'debug', 'info', 'warning' or 'error'"),
     ],
@@ -253,6 +255,7 @@ def test_the_described_value_sets_the_setting_again() -> None:
             "SPRINTLY_EGRESS_ALLOW": "127.0.0.0/8, ::1",
             "SPRINTLY_CYCLE_INTERVAL": "250ms",
             "SPRINTLY_MAX_BUFFERED": "1.5MiB",
+            "SPRINTLY_POISON_LIMIT": "OFF",
             "SPRINTLY_DRAIN_TIMEOUT": "2m",
         }
     )
@@ -264,6 +267,7 @@ def test_the_described_value_sets_the_setting_again() -> None:
         "SPRINTLY_EGRESS_ALLOW": "127.0.0.0/8,::1/128",
         "SPRINTLY_CYCLE_INTERVAL": "250ms",
         "SPRINTLY_MAX_BUFFERED": "1536KiB",
+        "SPRINTLY_POISON_LIMIT": "off",
         "SPRINTLY_DRAIN_TIMEOUT": "2m",
     }
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from consumer.broker import TopicSpec, Written, first_millisecond, missing
 from consumer.clock import Clock
 from consumer.errors import BrokerError
-from consumer.event import Outgoing, Record, TopicPartition
+from consumer.event import Outgoing, Record, TopicPartition, headers_size
 
 LARGEST_RECORD = 1_048_588  # bytes; Kafka's own default of `max.message.bytes`
 RETENTION = 7 * 24 * 60 * 60 * 1000  # milliseconds; that of `retention.ms`
@@ -81,7 +81,8 @@ class Log:
 
     def too_large(self, record: Outgoing) -> bool:
         """Whether the topic of `record` takes none of its size."""
-        return len(record.value or b"") + len(record.key or b"") > self._largest[record.topic]
+        size = len(record.value or b"") + len(record.key or b"") + headers_size(record.headers)
+        return size > self._largest[record.topic]
 
     def append(self, record: Outgoing) -> Written:
         """Write a record to its partition: the one it names, else that of its key, else the next one."""

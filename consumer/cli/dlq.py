@@ -21,7 +21,7 @@ from consumer.codec import Undecodable
 from consumer.deadletter import DeadLetter, Stage
 from consumer.errors import SprintlyError
 from consumer.fetcher import decode_now
-from consumer.replay import Entry, Pace, drop, read_table, replay
+from consumer.replay import Entry, Pace, drop, left_alone, read_table, replay
 from consumer.selection import Selection, by_prefix, failed_at
 from consumer.settings import Settings
 
@@ -144,7 +144,7 @@ def replay_(
         entries = _entries(cluster, settings)
         if not force:
             entries = _without_hopeless(entries, selection)
-        return selection.choose(entries)
+        return _whole(selection.choose(entries))
 
     if dry_run:
         _say_what(choose(), "would be replayed", as_json)
@@ -267,6 +267,13 @@ def _entries(cluster: Broker, settings: Settings) -> list[Entry]:
     return table.entries
 
 
+def _whole(entries: list[Entry]) -> list[Entry]:
+    """Return the entries that can be replayed, and say which cannot."""
+    for sentence in left_alone(entries):
+        click.echo(sentence, err=True)
+    return [entry for entry in entries if entry.letter.is_whole]
+
+
 def _need(cluster: Broker, topic: str) -> None:
     if topic not in cluster.partitions(5.0):
         raise SprintlyError(f"the topic {topic} does not exist; `sprintly-services topics create` makes it")
@@ -314,6 +321,7 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "key": None if origin.key is None else origin.key.decode("utf-8", "backslashreplace"),
         "bytes": None if origin.value is None else len(origin.value),
         "truncated_from": letter.truncated or None,
+        "dropped": letter.dropped or None,
     }
 
 

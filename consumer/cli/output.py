@@ -44,5 +44,13 @@ def progress(what: str) -> Progress:
 
 
 def when(seconds: float) -> str:
-    """Return a time (seconds since 1970) for people and programs: ISO 8601 in UTC; empty for none."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else ""
+    """Return a time (seconds since 1970) for people and programs: ISO 8601 in UTC; empty for none.
+
+    A record may claim a time that is in no year; it is told in seconds.
+    """
+    if not seconds:
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f} s since 1970"

@@ -189,6 +189,7 @@ def _core_settings(settings: Settings) -> CoreSettings:
         quick_attempts=settings.quick_attempts,
         quick_window=settings.quick_window,
         cycle_bytes=settings.cycle_bytes,
+        poison_limit=settings.poison_limit,
     )
 
 

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from consumer.egress import Network
 from consumer.errors import ConfigurationError
+from consumer.poison import LIMIT
 from consumer.retry import RETRY_DELAYS
 from consumer.settings.properties import CLASSIC_ONLY, Scalar, read_properties, write_properties
 from consumer.settings.values import (
@@ -26,6 +27,7 @@ from consumer.settings.values import (
     read_count,
     read_duration,
     read_durations,
+    read_limit,
     read_listener,
     read_networks,
     read_path,
@@ -36,6 +38,7 @@ from consumer.settings.values import (
     read_topic,
     write_duration,
     write_durations,
+    write_limit,
     write_listener,
     write_networks,
     write_registry,
@@ -66,6 +69,7 @@ Servers: TypeAlias = Annotated[str, PlainValidator(read_servers)]
 Topic: TypeAlias = Annotated[str, PlainValidator(read_topic)]
 File: TypeAlias = Annotated[Path, PlainValidator(read_path)]
 Count: TypeAlias = Annotated[int, PlainValidator(read_count)]
+Limit: TypeAlias = Annotated[int | None, PlainValidator(read_limit), _Written(write_limit)]
 Duration: TypeAlias = Annotated[float, PlainValidator(read_duration), _Written(write_duration)]
 Durations: TypeAlias = Annotated[tuple[float, ...], PlainValidator(read_durations), _Written(write_durations)]
 Size: TypeAlias = Annotated[int, PlainValidator(read_size), _Written(write_size)]
@@ -201,7 +205,8 @@ class Settings(BaseSettings):
     )
     cycle_stall: Duration = Field(
         default=3.0,
-        description="Without a durable cycle for so long, no attempt starts and the replica is unready.",
+        description="Without a durable cycle for so long, nothing is taken in, no attempt starts and the replica is"
+        " unready.",
     )
     cycle_bytes: Size = Field(
         default=8_000_000, description="How much one cycle writes at most; the rest waits for the next one."
@@ -209,6 +214,11 @@ class Settings(BaseSettings):
     transaction_timeout: Duration = Field(
         default=10.0,
         description="After so long the broker aborts the transaction of a replica that has gone silent (1s to 15m).",
+    )
+    poison_limit: Limit = Field(
+        default=LIMIT,
+        description="Records in a row that nobody can read, or as many of the last ten times so many, with which no"
+        " more events are taken in and the replica is unready; `off` goes on whatever comes.",
     )
     revoke_timeout: Duration = Field(
         default=5.0,

@@ -107,6 +107,21 @@ def read_count(value: object) -> int:
     return int(text)
 
 
+def read_limit(value: object) -> int | None:
+    """Return a whole number of at least 1, or None for `off`."""
+    if isinstance(value, str) and value.strip().lower() == "off":
+        return None
+    try:
+        return read_count(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
+
+
+def write_limit(limit: int | None) -> str:
+    """Return the text that `read_limit` reads as this limit."""
+    return "off" if limit is None else str(limit)
+
+
 def read_servers(value: object) -> str:
     """Return a comma-separated list of `host:port` without spaces."""
     parts = [part.strip() for part in read_text(value).split(",")]

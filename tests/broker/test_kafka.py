@@ -14,6 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     ResourceType,
 )
+from fuzzed import names
 from kafka import free_port
 
 from consumer.broker import Rebalance, TopicSpec
@@ -154,6 +155,17 @@ def test_properties_for_members_keep_nobody_from_reading(kafka_bootstrap: str, t
     assert kafka.log_reader().read(place, 0, 1, 5.0) == ([], 0)
     assert kafka.committed([place]) == {place: None}
     assert kafka.begins([place], 0.0) == {place: (0, 0)}
+
+
+def test_a_header_whose_name_is_not_utf_8_costs_its_record_the_headers_and_nobody_else_anything(
+    kafka: Kafka, topic: str
+) -> None:
+    good = [Outgoing(topic, b"k", b"%d" % n, (("trace", b"%d" % n),), partition=0) for n in range(100)]
+    assert len(list(kafka.produce(good))) == 100  # so many that Python has made its calls quick
+    odd = [Outgoing(topic, b"k", b"odd %d" % n) for n in range(3)]
+    names.write(kafka.bootstrap, zip(odd, (b"\xff", b"a\xc3", b"\xed\xa0\x80"), strict=True))
+    found = {record.value: record.headers for record in kafka.read(topic)}
+    assert found == {record.value: record.headers for record in (*good, *odd)}
 
 
 def test_a_topic_made_anew_has_another_id(kafka: Kafka, topic: str) -> None:

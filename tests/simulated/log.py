@@ -44,6 +44,7 @@ class Log:
     def __init__(self) -> None:
         self.records: dict[TopicPartition, list[Record]] = {tp: [] for tp in PARTITIONS}
         self.ends = dict.fromkeys(PARTITIONS, 0)
+        self.largest = 0  # bytes of a record, its headers included
         self.committed: dict[TopicPartition, int] = {}
         self.states: dict[tuple[str, TopicPartition], State] = {}
         self.letters: dict[str, DeadLetter] = {}
@@ -62,6 +63,7 @@ class Log:
         record = Record(tp.topic, tp.partition, self.ends[tp], key, value, 1_699_999_999_000, headers)
         self.records[tp].append(record)
         self.ends[tp] += 1
+        self.largest = max(self.largest, record.size)
         return record
 
     def skip(self, tp: TopicPartition, offsets: int) -> None:

@@ -53,7 +53,6 @@ SETTINGS = CoreSettings(
     cycle_bytes=1200,
 )
 GRAIN = 0.3  # seconds by which time may be taken less exactly
-RECORD = 100  # bytes that no record exceeds
 SLACK = 4  # by which a bound may be passed: by what one record adds, by a probe, by what a take-over finds
 LOST = Answer(AnswerKind.TRANSIENT, error="connection reset")
 
@@ -290,7 +289,9 @@ class Replica:
         assert not flying or max(flying.values()) <= BOUNDS.in_flight_per_subscription, f"{flying} in flight"
         assert flying["threaded"] <= BOUNDS.threads_per_subscription, "more threads than a subscription may have"
         budget = SETTINGS.max_buffered // 4
-        assert core.read_again_bytes <= budget + RECORD, f"{core.read_again_bytes} bytes read again are in memory"
+        assert core.read_again_bytes <= budget + self.world.log.largest, (
+            f"{core.read_again_bytes} bytes read again are in memory"
+        )
         for partition in core._partitions.values():
             for flow in partition.flows.values():
                 most = BOUNDS.in_hand_per_partition + SLACK
