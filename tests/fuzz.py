@@ -177,7 +177,8 @@ class Run:
     def _committed(self) -> dict[TopicPartition, int]:
         topics = (self._scene.topic, self._scene.topic + REPLAYS)
         partitions = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
-        return {tp: offset or 0 for tp, offset in self._kafka.committed(partitions).items()}
+        found = self._kafka.committed(partitions)
+        return {tp: commit.offset if commit else 0 for tp, commit in found.items()}
 
     def account(self) -> None:
         """Read everything back, and see what became of each record."""
