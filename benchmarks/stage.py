@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -68,7 +69,7 @@ class Stage:
         self._settings = settings
         self._kafka = Kafka(bootstrap, group)
         self._subscriptions = folder / "subscriptions.yaml"
-        self._started = 0
+        self._started = itertools.count(1)
 
     def subscribe(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write the subscriptions file."""
@@ -90,8 +91,7 @@ class Stage:
 
     def start(self) -> Process:
         """Start a replica, as an operator does."""
-        self._started += 1
-        log = self._folder / f"replica-{self._started}.log"
+        log = self._folder / f"replica-{next(self._started)}.log"
         return Process([sys.executable, "-m", "consumer", "consume"], self.environ, log)
 
     @contextmanager
