@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
+import confluent_kafka as ck
 import pytest
 from brokers import Bench, Member, until
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
@@ -18,6 +22,7 @@ from kafka import free_port
 
 from consumer.broker import Rebalance, TopicSpec
 from consumer.broker import group as group_module
+from consumer.broker import writers as writers_module
 from consumer.broker.admin import Admin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.kafka import CLASSIC, CONSUMER, EmbeddedKafka, Kafka
@@ -205,6 +210,35 @@ def test_a_writer_that_lost_its_producer_goes_on_with_another(
         first.write([Outgoing(topic, b"k", b"lost")])
     first.write([Outgoing(topic, b"k", b"3")])
     assert [record.value for record in kafka.read(topic)] == [b"1", b"2", b"3"]
+
+
+def test_a_call_into_the_client_that_hangs_is_left_behind_and_fenced(
+    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `send_offsets_to_transaction` was seen to do once its broker had been killed: here, a commit does it."""
+    goes_on, ended = threading.Event(), threading.Event()
+    answers: list[BaseException] = []
+
+    class Hanging(ck.Producer):
+        def commit_transaction(self, *arguments: Any) -> None:
+            monkeypatch.undo()  # the next producer is a usual one
+            goes_on.wait()
+            try:
+                super().commit_transaction(*arguments)
+            except KafkaException as error:
+                answers.append(error)
+            ended.set()
+
+    writer = Kafka(kafka.bootstrap, "group", transaction_timeout=5.0).writer()
+    monkeypatch.setattr(ck, "Producer", Hanging)
+    monkeypatch.setattr(writers_module, "GRACE", 0.2)
+    with pytest.raises(WriterLost, match="commit_transaction did not return within"):
+        writer.write([Outgoing(topic, b"k", b"hangs")])
+    writer.write([Outgoing(topic, b"k", b"next")])
+    goes_on.set()
+    assert ended.wait(30)
+    assert len(answers) == 1
+    assert [record.value for record in kafka.read(topic)] == [b"next"]
 
 
 def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.verdict import Span, Verdict, judge
+from chaos.verdict import Span, Verdict, frozen, judge, killed
 from chaos.watcher import Look
 
 from benchmarks.arrivals import Arrival, Place
@@ -10,7 +10,7 @@ from consumer.event import TopicPartition
 from consumer.state import Owed, State
 
 LANES = 2
-KILL = Span("kill first", 100.0, 100.0)
+(KILL,) = killed("kill first", 100.0)
 PLACES: dict[int, Place] = {number: (number % LANES, number // LANES) for number in range(6)}
 
 
@@ -72,7 +72,12 @@ def test_nothing_explains_what_comes_again_after_it_was_durable() -> None:
 
 def test_a_replica_that_wakes_up_may_be_mistaken_for_a_moment() -> None:
     came = arrivals(0, 1, 2, 3, 4, 5, at=99.0) + arrivals(2, at=115.5)
-    assert verdict(came, (Span("freeze first", 100.0, 115.0),), e2=105.0).explained == 1
+    assert verdict(came, tuple(frozen("freeze first", 100.0, 115.0)), e2=105.0).explained == 1
+
+
+def test_what_others_deliver_while_a_replica_is_frozen_does_not_come_again() -> None:
+    came = arrivals(0, 1, 2, 3, 4, 5, at=107.0) + arrivals(2, at=112.0)
+    assert verdict(came, tuple(frozen("freeze first", 100.0, 115.0))).explained == 0
 
 
 def look(committed: int, *states: State) -> Look:

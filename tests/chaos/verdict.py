@@ -15,25 +15,37 @@ EXAMPLES = 5  # sentences about one kind of problem
 # Seconds before something brutal in which what was delivered may not have been durable: a delivery that is out of turn
 # waits up to 5 s for the watermark (SPRINTLY_WATERMARK_HOLD), a cycle begins every second, and may take 2 s here.
 NOT_DURABLE = 5.0 + 1.0 + 2.0
-# Seconds after it until all know of it: attempts in flight end within 3 s, and so does what starts before the stall of
-# cycles is noticed.
-AFTER = 3.0
+# Seconds after it: what was under way when a process ended or stood still; and until one that goes on, or finds the
+# broker again, knows what it has lost (attempts in flight end within 3 s, and so does what starts before it notices).
+AT_ONCE, UNTIL_KNOWN = 0.5, 3.0
 
 
 class Span(NamedTuple):
-    """Something brutal that was done, from when to when (seconds since 1970)."""
+    """Something brutal that was done, from when to when (seconds since 1970), and what it reaches on either side."""
 
     what: str
     began: float
     ended: float
+    before: float = NOT_DURABLE
+    after: float = UNTIL_KNOWN
 
     def explains(self, time: float) -> bool:
         """Whether what was delivered first at this time may come again because of it."""
-        return self.began - NOT_DURABLE <= time <= self.ended + AFTER
+        return self.began - self.before <= time <= self.ended + self.after
 
     def confuses(self, time: float) -> bool:
         """Whether a replica may have been mistaken then about what is its own, and send what another is done with."""
-        return self.began <= time <= self.ended + AFTER
+        return self.began <= time <= self.ended + self.after
+
+
+def killed(what: str, began: float) -> list[Span]:
+    """Return the span of a process that was ended."""
+    return [Span(what, began, began, after=AT_ONCE)]
+
+
+def frozen(what: str, began: float, ended: float) -> list[Span]:
+    """Return the spans of a process that stood still: in between the others deliver, in good order."""
+    return [*killed(what, began), Span(what, ended, ended, before=0.0)]
 
 
 class Repeated(NamedTuple):
