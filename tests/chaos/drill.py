@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show_schedule(run)
         return 0
     try:
-        outcomes = _play(runs)
+        outcomes = _play(runs, keep=options.keep)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (KafkaUnavailable, SprintlyError) as error:
@@ -96,6 +96,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--events", type=at_least(100), default=20_000, help="of each run (%(default)s)")
     parser.add_argument("--replicas", type=int, choices=(2, 3), default=3, help="(%(default)s)")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of the replicas even when all is well")
     parser.add_argument("--schedule", action="store_true", help="only print what would be done")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     options = parser.parse_args(arguments)
@@ -118,22 +119,22 @@ def _runs(options: argparse.Namespace) -> list[Run]:
     ]
 
 
-def _play(runs: Sequence[Run]) -> list[Outcome]:
+def _play(runs: Sequence[Run], *, keep: bool) -> list[Outcome]:
     outcomes = []
     with own_cluster() as cluster:
         for run in runs:
             folder = Path(tempfile.mkdtemp(prefix=f"chaos-{run.fault}-"))
             show_schedule(run)
             outcomes.append(run.play(cluster, folder, say))
-            _report(outcomes[-1], folder)
+            _report(outcomes[-1], folder, keep=keep)
     return outcomes
 
 
-def _report(outcome: Outcome, folder: Path) -> None:
+def _report(outcome: Outcome, folder: Path, *, keep: bool) -> None:
     say(f"{outcome.run.fault}: {figures(outcome)}, slowest stop {outcome.slowest_stop:.1f} s")
     for problem in outcome.problems:
         say(f"WRONG: {problem}")
-    if outcome.problems:
+    if outcome.problems or keep:
         say(f"the logs of the replicas are kept in {folder}")
     else:
         shutil.rmtree(folder)

@@ -78,7 +78,7 @@ FAULTS = {
     ),
     "transactions": Fault(
         "transactions time out",
-        (Kind("stall", (WAY,), (3.5, 5)), Kind("slow", (WAY,), (6, 10))),
+        (Kind("stall", (WAY,), (2.5, 5)), Kind("slow", (WAY,), (6, 10))),
         (5, 8),
     ),
 }
