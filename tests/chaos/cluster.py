@@ -53,7 +53,7 @@ class Cluster:
         asked = [ConfigEntry("min.insync.replicas", str(least), incremental_operation=AlterConfigOpType.SET)]
         changes = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=asked) for topic in topics]
         for change in self._admin.incremental_alter_configs(changes, request_timeout=ANSWER).values():
-            change.result(ANSWER)
+            change.result(2 * ANSWER)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from benchmarks.throughput import INTERRUPTED, at_least  # noqa: E402
 from consumer.errors import SprintlyError  # noqa: E402
 
 SECONDS, SECONDS_OF_ALL = 180, 600
+MOST = 20  # problems that are printed of each run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,7 +133,7 @@ def _play(runs: Sequence[Run], *, keep: bool) -> list[Outcome]:
 
 def _report(outcome: Outcome, folder: Path, *, keep: bool) -> None:
     say(f"{outcome.run.fault}: {figures(outcome)}, slowest stop {outcome.slowest_stop:.1f} s")
-    for problem in outcome.problems:
+    for problem in outcome.problems[:MOST]:
         say(f"WRONG: {problem}")
     if outcome.problems or keep:
         say(f"the logs of the replicas are kept in {folder}")

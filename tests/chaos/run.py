@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from chaos.cluster import Cluster
 from chaos.crew import Crew
@@ -22,8 +26,8 @@ from benchmarks.arrivals import ends
 from benchmarks.cluster import Cluster as Topics
 from benchmarks.destinations import Chances, Conduct, Destinations
 from benchmarks.events import Events
-from benchmarks.stage import STALLED, Broken, Stage, await_log, metric, rest, webhook
-from consumer.errors import BrokerError
+from benchmarks.process import Process
+from benchmarks.stage import STALLED, Broken, Stage, await_log, await_that, metric, rest, webhook
 
 KEYS = 500
 HEALTHY, FLAKY, DOWN = "healthy", "flaky", "down"
@@ -47,7 +51,7 @@ SLOW = (
     0.3  # seconds that each piece takes on its way to the broker, and back: four rounds are longer than a transaction
 )
 IN_ORDER = {"restart", "add"}  # what is done to replicas as an operator does it
-UNREADY = ("owed", "behind", "breakers_open")  # gauges that are 0 when all is over
+LEFT = ("owed", "behind", "in_flight")  # gauges that are 0 when all is over
 
 
 class Run(NamedTuple):
@@ -77,10 +81,7 @@ class Run(NamedTuple):
             settings = self.settings | {"SPRINTLY_BOOTSTRAP_SERVERS": cluster.behind_gate}
             stage = Stage(cluster.bootstrap, topic, group, folder, settings)
             with Destinations(*NAMES) as destinations:
-                try:
-                    _Play(self, cluster, stage, destinations, outcome, say).play()
-                except Broken as error:
-                    outcome.problems.append(str(error))
+                _Play(self, cluster, stage, destinations, outcome, say).play()
         return outcome
 
 
@@ -164,6 +165,8 @@ class _Play:
                 look = watcher.await_look(lambda look: self._is_over(look, ends(producer.places)), STALLED)
                 outcome.seconds = time.monotonic() - began
                 self._finish(look)
+        except Broken as error:
+            outcome.problems.append(str(error))
         finally:
             self._crew.end()
         self._judge(producer, watcher)
@@ -258,18 +261,14 @@ class _Play:
         else:
             self._outcome.dead = sum(len(numbers) for numbers in look.dead.values())
         for name, replica in self._crew.running.items():
-            for gauge in UNREADY:
-                if value := metric(replica, gauge):
-                    self._outcome.problems.append(f"{name} says sprintly_{gauge} {value:g} when all is over")
+            await_that(partial(_is_well, replica), f"{name} is not well when all is over", replica)
+        for name in self._crew.running:
             self._crew.stop(name)
         self._outcome.slowest_stop = self._crew.slowest_stop
 
     def _judge(self, producer: Producer, watcher: Watcher) -> None:
         outcome = self._outcome
-        try:
-            dead = watcher.look().dead
-        except BrokerError as error:
-            raise Broken(f"the broker did not answer at the end: {error}") from None
+        dead = watcher.look().dead
         outcome.problems += [*producer.problems, *self._crew.problems, *list(watcher.lost.values())[:10]]
         outcome.looks, outcome.blind = watcher.looks, watcher.blind
         for name in NAMES:
@@ -286,6 +285,16 @@ class _Play:
             outcome.problems += verdict.problems(producer.places)
         missing = {(verdict.name, number) for verdict in outcome.verdicts for number in verdict.missing}
         outcome.lost = len(missing | watcher.lost.keys())
+
+
+def _is_well(replica: Process) -> bool:
+    """Whether a replica is ready and says that nothing is left to do."""
+    (port,) = re.findall(r'"port": ?(\d+)', replica.text)
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=STALLED):
+            return not any(metric(replica, gauge) for gauge in LEFT)
+    except HTTPError:
+        return False
 
 
 def _spans(action: Action, began: float, ended: float) -> list[Span]:
