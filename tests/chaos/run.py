@@ -258,8 +258,6 @@ class _Play:
         """See that all replicas are well, and stop them."""
         if look is None:
             self._outcome.problems.append(f"not all was delivered and committed after {STALLED:g} s without progress")
-        else:
-            self._outcome.dead = sum(len(numbers) for numbers in look.dead.values())
         for name, replica in self._crew.running.items():
             await_that(partial(_is_well, replica), f"{name} is not well when all is over", replica)
         for name in self._crew.running:
@@ -270,6 +268,7 @@ class _Play:
         outcome = self._outcome
         dead = watcher.look().dead
         outcome.problems += [*producer.problems, *self._crew.problems, *list(watcher.lost.values())[:10]]
+        outcome.dead = sum(len(numbers) for numbers in dead.values())
         outcome.looks, outcome.blind = watcher.looks, watcher.blind
         for name in NAMES:
             verdict = judge(
