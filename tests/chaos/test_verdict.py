@@ -80,6 +80,13 @@ def test_what_others_deliver_while_a_replica_is_frozen_does_not_come_again() -> 
     assert verdict(came, tuple(frozen("freeze first", 100.0, 115.0))).explained == 0
 
 
+def test_a_replica_that_wakes_up_may_send_what_another_delivered_meanwhile() -> None:
+    spans = tuple(frozen("freeze first", 100.0, 115.0))
+    first = arrivals(0, 1, 2, 3, 4, 5, at=110.0)
+    assert verdict(first + arrivals(2, at=115.1), spans, e2=112.0).explained == 1
+    assert verdict(first + arrivals(2, at=119.0), spans, e2=112.0).explained == 0
+
+
 def look(committed: int, *states: State) -> Look:
     return Look({0: committed}, list(states), {"hook": {0}}, {"hook": {2}})
 

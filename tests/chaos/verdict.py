@@ -6,6 +6,7 @@ Only arithmetic on numbers and times: no process, no Kafka.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.arrivals import Arrival, Place, first_times, overtaken
@@ -15,9 +16,9 @@ EXAMPLES = 5  # sentences about one kind of problem
 # Seconds before something brutal in which what was delivered may not have been durable: a delivery that is out of turn
 # waits up to 5 s for the watermark (SPRINTLY_WATERMARK_HOLD), a cycle begins every second, and may take 2 s here.
 NOT_DURABLE = 5.0 + 1.0 + 2.0
-# Seconds after it: what was under way when a process ended or stood still; and until one that goes on, or finds the
-# broker again, knows what it has lost (attempts in flight end within 3 s, and so does what starts before it notices).
-AT_ONCE, UNTIL_KNOWN = 0.5, 3.0
+# Seconds after it: what was under way when a process ended or stood still; what was in flight when one goes on (3 s, the
+# settings of a run); and what one that lost its session may begin before its cycles count as stalled (3 s more).
+AT_ONCE, IN_FLIGHT, STALL = 0.5, 3.0, 3.0
 
 
 class Span(NamedTuple):
@@ -27,11 +28,12 @@ class Span(NamedTuple):
     began: float
     ended: float
     before: float = NOT_DURABLE
-    after: float = UNTIL_KNOWN
+    after: float = STALL + IN_FLIGHT
+    wakes: bool = False  # whether a process goes on then that was taken for dead
 
-    def explains(self, time: float) -> bool:
-        """Whether what was delivered first at this time may come again because of it."""
-        return self.began - self.before <= time <= self.ended + self.after
+    def excuses(self, time: float, later: float) -> bool:
+        """Whether what was delivered first at this time may have come again `later` because of it."""
+        return self.began - self.before <= time <= self.ended + self.after or (self.wakes and self.confuses(later))
 
     def confuses(self, time: float) -> bool:
         """Whether a replica may have been mistaken then about what is its own, and send what another is done with."""
@@ -45,7 +47,7 @@ def killed(what: str, began: float) -> list[Span]:
 
 def frozen(what: str, began: float, ended: float) -> list[Span]:
     """Return the spans of a process that stood still: in between the others deliver, in good order."""
-    return [*killed(what, began), Span(what, ended, ended, before=0.0)]
+    return [*killed(what, began), Span(what, ended, ended, before=0.0, after=IN_FLIGHT, wakes=True)]
 
 
 class Repeated(NamedTuple):
@@ -122,6 +124,6 @@ def _repeated(got: Iterable[Arrival], spans: Sequence[Span], durable: Mapping[in
         if len(came) > 1:
             # Each but the last was repeated, so each needs its own reason; and none comes after it was durable.
             known = durable.get(number, float("inf"))
-            reasons = [any(span.explains(time) for span in spans) for time in came[:-1]]
+            reasons = [any(span.excuses(*times) for span in spans) for times in pairwise(came)]
             timely = [time <= known or any(span.confuses(time) for span in spans) for time in came[1:]]
             yield Repeated(number, tuple(came), all(reasons + timely))
