@@ -16,8 +16,8 @@ EXAMPLES = 5  # sentences about one kind of problem
 # Seconds before something brutal in which what was delivered may not have been durable: a delivery that is out of turn
 # waits up to 5 s for the watermark (SPRINTLY_WATERMARK_HOLD), a cycle begins every second, and may take 2 s here.
 NOT_DURABLE = 5.0 + 1.0 + 2.0
-# Seconds after it: what was under way when a process ended or stood still; what was in flight when one goes on (3 s, the
-# settings of a run); and what one that lost its session may begin before its cycles count as stalled (3 s more).
+# Seconds after it: what was under way when a process ended or stood still; what was in flight when one goes on (3 s by
+# the settings of a run); and what one that lost its session may begin before its cycles count as stalled (3 s more).
 AT_ONCE, IN_FLIGHT, STALL = 0.5, 3.0, 3.0
 
 
