@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from benchmarks.process import Process
 
-
 BEFORE_IT_BEGAN = 128 + signal.SIGTERM  # the exit code of a replica that SIGTERM met while Python was still loading it
 
 

@@ -1,4 +1,4 @@
-"""The chaos suite in short: all faults together, on real processes and a Kafka of its own, from a seed that is printed.
+"""The chaos suite in short: all faults together, on real processes and a Kafka of its own, always by the same seed.
 
 `make chaos` plays each for itself and for longer.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from chaos.run import Run, figures
 from chaos.schedule import ALL
 from kafka import REQUIRED, KafkaUnavailable
 
-SEED = "SPRINTLY_CHAOS_SEED"  # the variable that names a seed to play again
+SEED = "SPRINTLY_CHAOS_SEED"  # the variable that names another seed than the one below
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def own_kafka() -> Iterator[Cluster]:
 
 
 def test_nothing_is_lost_or_out_of_order_or_comes_twice_without_a_reason(own_kafka: Cluster, tmp_path: Path) -> None:
-    seed = int(os.environ.get(SEED) or random.randrange(1_000_000))
+    seed = int(os.environ.get(SEED, "1"))
     print(f"{SEED}={seed}")
     run = Run(ALL, seed, seconds=30.0, events=2000, replicas=2)
     outcome = run.play(own_kafka, tmp_path, print)
