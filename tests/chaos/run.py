@@ -288,9 +288,11 @@ class _Play:
 
 def _is_well(replica: Process) -> bool:
     """Whether a replica is ready and says that nothing is left to do."""
-    (port,) = re.findall(r'"port": ?(\d+)', replica.text)
+    port = re.search(r'"port": ?(\d+)', replica.text)
+    if port is None:  # it has only just been started
+        return False
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=STALLED):
+        with urlopen(f"http://127.0.0.1:{port[1]}/readyz", timeout=STALLED):
             return not any(metric(replica, gauge) for gauge in LEFT)
     except HTTPError:
         return False
