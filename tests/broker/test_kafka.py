@@ -27,7 +27,7 @@ from consumer.broker.admin import Admin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.kafka import CLASSIC, CONSUMER, EmbeddedKafka, Kafka
 from consumer.broker.offsets import Offsets
-from consumer.errors import BrokerUnreachable, WriterLost
+from consumer.errors import BrokerError, BrokerUnreachable, WriterLost
 from consumer.event import Outgoing, TopicPartition
 from consumer.topics import topic_specs
 
@@ -269,6 +269,23 @@ def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, mo
     kafka.create([TopicSpec("not-there-yet", 4)])
     until(lambda: len(member.owned) == 4, member)
     member.consumer.close()
+
+
+def test_it_is_not_silence_while_no_broker_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "SILENCE", 1.0)
+    asked: list[str] = []
+    monkeypatch.setattr(Admin, "recognises", lambda _self, group: asked.append(group))
+    quick = {"reconnect.backoff.ms": 100, "reconnect.backoff.max.ms": 100}
+    member = Member(Kafka(f"127.0.0.1:{free_port()}", "early", properties=quick), ["not-there-yet"])
+    until(lambda: len(member.troubles) > 20, member)  # two seconds' worth
+    assert asked == []
+    member.consumer.close()
+
+
+def test_a_group_that_cannot_be_joined_is_a_sentence() -> None:
+    wrong = {"max.poll.interval.ms": 10_000}  # the classic protocol wants no less than a session, which is 45 s there
+    with pytest.raises(BrokerError, match=r"cannot be joined: .*max.poll.interval.ms"):
+        Member(Kafka(f"127.0.0.1:{free_port()}", "g", protocol="classic", properties=wrong), ["topic"])
 
 
 def test_who_may_not_fall_back_says_what_is_wrong(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
