@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import confluent_kafka as ck
 import pytest
-from brokers import Bench, Member, until
+from brokers import Bench, Member, polls, until
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
@@ -277,7 +277,8 @@ def test_it_is_not_silence_while_no_broker_is_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Admin, "recognises", lambda _self, group: asked.append(group))
     quick = {"reconnect.backoff.ms": 100, "reconnect.backoff.max.ms": 100}
     member = Member(Kafka(f"127.0.0.1:{free_port()}", "early", properties=quick), ["not-there-yet"])
-    until(lambda: len(member.troubles) > 20, member)  # two seconds' worth
+    for _ in polls(2.5):
+        member.poll()
     assert asked == []
     member.consumer.close()
 
