@@ -28,6 +28,7 @@ from benchmarks.destinations import Chances, Conduct, Destinations
 from benchmarks.events import Events
 from benchmarks.process import Process
 from benchmarks.stage import STALLED, Broken, Stage, await_log, await_that, metric, rest, webhook
+from consumer.errors import BrokerError
 
 KEYS = 500
 HEALTHY, FLAKY, DOWN = "healthy", "flaky", "down"
@@ -164,7 +165,7 @@ class _Play:
                 producer.join()
                 look = watcher.await_look(lambda look: self._is_over(look, ends(producer.places)), STALLED)
                 outcome.seconds = time.monotonic() - began
-                self._finish(look)
+                self._finish(look, watcher.trouble)
         except Broken as error:
             outcome.problems.append(str(error))
         finally:
@@ -254,10 +255,11 @@ class _Play:
         self._crew.look()
         return not any(look.unfinished(self._run.events).values()) and not look.states and look.committed == end
 
-    def _finish(self, look: Look | None) -> None:
+    def _finish(self, look: Look | None, trouble: str) -> None:
         """See that all replicas are well, and stop them."""
         if look is None:
-            self._outcome.problems.append(f"not all was delivered and committed after {STALLED:g} s without progress")
+            why = f": {trouble}" if trouble else ""
+            self._outcome.problems.append(f"not all was delivered after {STALLED:g} s without progress{why}")
         for name, replica in self._crew.running.items():
             await_that(partial(_is_well, replica), f"{name} is not well when all is over", replica)
         for name in self._crew.running:
@@ -266,7 +268,12 @@ class _Play:
 
     def _judge(self, producer: Producer, watcher: Watcher) -> None:
         outcome = self._outcome
-        dead = watcher.look().dead
+        try:
+            watcher.look()
+        except BrokerError as error:
+            outcome.problems.append(f"what Kafka has could not be read at the end: {error}")
+            watcher.collect()
+        dead = watcher.dead
         outcome.problems += [*producer.problems, *self._crew.problems, *list(watcher.lost.values())[:10]]
         outcome.dead = sum(len(numbers) for numbers in dead.values())
         outcome.looks, outcome.blind = watcher.looks, watcher.blind

@@ -64,6 +64,8 @@ class Watcher:
         self.lost: dict[tuple[str, int], str] = {}
         self.durable: dict[str, dict[int, float]] = {name: {} for name in self.arrivals}
         self.looks = self.blind = 0  # looks that succeeded, and those in which the broker was away
+        self.trouble = ""  # why the last look failed; nothing if it did not
+        self.dead: Mapping[str, set[int]] = {}  # as of the last look
         self._stage = stage
         self._kafka = Kafka(bootstrap, stage.group)
         self._destinations = destinations
@@ -86,6 +88,7 @@ class Watcher:
                     if not look.has(name, number):
                         self.lost[name, number] = _sentence(name, number, places[number], look)
             self.looks += 1
+            self.trouble, self.dead = "", look.dead
             return look
 
     def await_look(self, true: Callable[[Look], bool], seconds: float) -> Look | None:
@@ -94,7 +97,8 @@ class Watcher:
         while time.monotonic() - moved < seconds:
             try:
                 look = self.look()
-            except BrokerError:
+            except BrokerError as error:
+                self.trouble = str(error)
                 continue
             if true(look):
                 return look
@@ -108,10 +112,14 @@ class Watcher:
         committed = self._stage.committed()
         states = self._stage.states()
         dead = self._dead()
+        self.collect()
+        return Look(committed, states, dead, self._answered)
+
+    def collect(self) -> None:
+        """Take in what the destinations got, whether or not there is a broker."""
         for name, arrivals in self._destinations.take().items():
             self.arrivals[name] += arrivals
             self._answered[name].update(arrival.number for arrival in arrivals if arrival.delivered)
-        return Look(committed, states, dead, self._answered)
 
     def _dead(self) -> dict[str, set[int]]:
         """Return the events that are dead letters, by subscription."""
