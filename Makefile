@@ -26,7 +26,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz bench bench-operator bench-owed lint types format wheel image check lock clean
+.PHONY: help demo test fuzz chaos bench bench-operator bench-owed lint types format wheel image check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-operator: $(READY) ## Play what an operator does, on Kafka: replay thousan
 
 bench-owed: $(READY) ## Play outages, rate limits and crashes on Kafka, and check what arrives (ARGS="outage --down 30" plays one).
 	@$(BIN)/python benchmarks/owed.py $(ARGS)
+
+chaos: $(READY) ## Kill, freeze and cut off replicas and Kafka for 40 minutes, and check all (ARGS="kill --seconds 60" is shorter).
+	@$(BIN)/python tests/chaos/drill.py $(ARGS)
 
 lint: $(READY) ## Look for mistakes in the code and its layout.
 	@$(BIN)/ruff check .

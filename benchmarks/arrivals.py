@@ -75,11 +75,18 @@ def reckon(arrivals: Iterable[Arrival], expected: Iterable[int], lane: Callable[
 
 def out_of_order(numbers: Iterable[int], lane: Callable[[int], int]) -> int:
     """Return how many numbers come after a higher one of their lane."""
-    latest: dict[int, int] = {}
-    late = 0
+    return len(overtaken(numbers, lane))
+
+
+def overtaken(numbers: Iterable[int], lane: Callable[[int], int]) -> list[tuple[int, int]]:
+    """Return each number that comes after a higher one of its lane, with the highest of these."""
+    highest: dict[int, int] = {}
+    late = []
     for number in numbers:
-        late += number < latest.get(lane(number), -1)
-        latest[lane(number)] = max(number, latest.get(lane(number), -1))
+        before = highest.get(lane(number), -1)
+        if number < before:
+            late.append((number, before))
+        highest[lane(number)] = max(number, before)
     return late
 
 
@@ -122,6 +129,14 @@ def unaccounted(
         return place in owed or offset >= follows.get(partition, committed.get(partition, 0))
 
     return [number for number, place in places.items() if number not in got and not is_owed(place)]
+
+
+def ends(places: Mapping[int, Place]) -> dict[int, int]:
+    """Return the offset after the last event of each partition."""
+    found: dict[int, int] = {}
+    for partition, offset in places.values():
+        found[partition] = max(found.get(partition, 0), offset + 1)
+    return found
 
 
 def most_within(times: Sequence[float], seconds: float) -> int:

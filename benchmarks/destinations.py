@@ -1,15 +1,18 @@
 """Destinations for benchmarks, in a process of their own: each listens on a port of its own and notes what comes.
 
-How one behaves can be changed while it runs: what it answers, when, and whether it listens at all.
+How one behaves can be changed while it runs: what it answers, when, whether at all, and whether it listens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import random
 import signal
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from multiprocessing.connection import Connection
@@ -17,9 +20,37 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 
 import uvloop
+from receivers import reset
 
 from benchmarks.arrivals import Arrival
 from benchmarks.receiver import DIGITS, MARK, UNMARKED, header
+
+RESETS, HANGS = -1, 0  # in the place of a status: the connection is reset, or nothing is ever answered
+
+
+class Chances(NamedTuple):
+    """How often a destination fails, as shares of 1; the nth request about an event fares by the seed alone."""
+
+    seed: int
+    failing: float = 0.0  # of all requests: they get 500
+    resetting: float = 0.0  # of all requests: their connection is reset
+    hanging: float = 0.0  # of all requests: they are never answered
+    refusing: float = 0.0  # of all events: each request about them gets 400
+
+    def status(self, number: int, time: int) -> int:
+        """Return what the request about an event gets that comes for the nth `time`, 204 if it is lucky."""
+        if _chance(self.seed, number) < self.refusing:
+            return HTTPStatus.BAD_REQUEST
+        chance = _chance(self.seed, number, time)
+        for status, share in ((500, self.failing), (RESETS, self.resetting), (HANGS, self.hanging)):
+            if chance < share:
+                return status
+            chance -= share
+        return HTTPStatus.NO_CONTENT
+
+
+def _chance(*of: int) -> float:
+    return random.Random(":".join(map(str, of))).random()
 
 
 class Conduct(NamedTuple):
@@ -29,6 +60,7 @@ class Conduct(NamedTuple):
     delay: float = 0.0  # seconds until it answers
     listening: bool = True  # otherwise connections are refused
     failing: frozenset[int] = frozenset()  # numbers of events that it answers with 500
+    chances: Chances | None = None  # instead of `status`
 
 
 class Destinations:
@@ -44,6 +76,7 @@ class Destinations:
         asked, self._ask_by = context.Pipe(duplex=False)
         self._answered_by, answering = context.Pipe(duplex=False)
         self._theirs = (asked, answering)
+        self._asking = threading.Lock()
         arguments = (self._ports, self._counts, *self._theirs)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
 
@@ -65,8 +98,9 @@ class Destinations:
         return {name: [Arrival(*each) for each in came] for name, came in zip(self._names, found, strict=True)}
 
     def _ask(self, question: Any) -> Any:
-        self._ask_by.send(question)
-        return self._answered_by.recv()
+        with self._asking:
+            self._ask_by.send(question)
+            return self._answered_by.recv()
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -103,6 +137,7 @@ class _Destination:
         self.connections: set[asyncio.Transport] = set()
         self.came: list[tuple[int, float, int, bytes]] = []
         self.conduct = Conduct()
+        self._seen: Counter[int] = Counter()
 
     async def behave(self, conduct: Conduct) -> None:
         self.conduct = conduct
@@ -118,11 +153,18 @@ class _Destination:
     def note(self, head: bytes, body: bytes) -> int:
         at = body.find(MARK) + len(MARK)
         number = int(body[at : at + DIGITS]) if at >= len(MARK) else UNMARKED
-        status = 500 if number in self.conduct.failing else self.conduct.status
+        status = self._status(number)
         self.came.append((number, time.time(), status, header(head, b"\r\nwebhook-id:")))
-        if status < 300:
+        if 200 <= status < 300:
             self._counts[self._index] += 1
         return status
+
+    def _status(self, number: int) -> int:
+        conduct = self.conduct
+        if conduct.chances is not None:
+            self._seen[number] += 1
+            return conduct.chances.status(number, self._seen[number])
+        return 500 if number in conduct.failing else conduct.status
 
     def take(self) -> list[tuple[int, float, int, bytes]]:
         came, self.came = self.came, []
@@ -154,6 +196,10 @@ class _Connection(asyncio.Protocol):
         self._buffer = buffer
 
     def _answer(self, status: int) -> None:
+        if status == RESETS:
+            reset(self._transport)
+        if status in (RESETS, HANGS):
+            return
         length = b"" if status == HTTPStatus.NO_CONTENT else b"Content-Length: 0\r\n"
         answer = b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, HTTPStatus(status).phrase.encode(), length)
         if delay := self._destination.conduct.delay:

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from benchmarks.arrivals import Arrival, first_times, reckon
+from benchmarks.arrivals import Arrival, ends, first_times, reckon
 from benchmarks.destinations import Conduct, Destinations
 from benchmarks.events import Events
 from benchmarks.process import Process
@@ -147,14 +147,6 @@ class _Drama:
 def lane(number: int) -> int:
     """Return the item that an event is about."""
     return number % KEYS
-
-
-def ends(places: dict[int, tuple[int, int]]) -> dict[int, int]:
-    """Return the offset after the last event of each partition."""
-    found: dict[int, int] = {}
-    for partition, offset in places.values():
-        found[partition] = max(found.get(partition, 0), offset + 1)
-    return found
 
 
 def _before(arrivals: list[Arrival], back: float) -> str:

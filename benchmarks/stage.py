@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -69,7 +70,7 @@ class Stage:
         self._settings = settings
         self._kafka = Kafka(bootstrap, group)
         self._subscriptions = folder / "subscriptions.yaml"
-        self._started = 0
+        self._started = itertools.count(1)
 
     def subscribe(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write the subscriptions file."""
@@ -91,8 +92,7 @@ class Stage:
 
     def start(self) -> Process:
         """Start a replica, as an operator does."""
-        self._started += 1
-        log = self._folder / f"replica-{self._started}.log"
+        log = self._folder / f"replica-{next(self._started)}.log"
         return Process(self._commanding(["consume"]), self.environ, log)
 
     @contextmanager
@@ -119,8 +119,8 @@ class Stage:
 
     def begin(self, *arguments: str) -> Process:
         """Start a command."""
-        self._started += 1
-        return Process(self._commanding(arguments), self.environ, self._folder / f"command-{self._started}.log")
+        log = self._folder / f"command-{next(self._started)}.log"
+        return Process(self._commanding(arguments), self.environ, log)
 
     def _commanding(self, arguments: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", "consumer", *arguments]

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
@@ -214,13 +213,7 @@ class Pipeline:
         more = core.admit()
         if core.awaited and self._fetcher is not None:
             self._fetcher.wake()
-        started = 0
-        for delivery, request in islice(core.attempts(), STARTS):
-            if request is None:
-                self._send_blocking(delivery)
-            else:
-                self._transport.start(request, partial(self._answered, delivery))
-            started += 1
+        started = self._begin()
         for order in core.reads():
             self._scanner.read(order)
         self._intake.steer(*core.pauses())
@@ -228,6 +221,22 @@ class Pipeline:
         self._progress.set()
         if more or started == STARTS:
             self._soon()
+
+    def _begin(self) -> int:
+        """Begin a turn's attempts; returns how many.
+
+        Before each it is looked whether cycles have stalled: a process that stood still (SIGSTOP, a paused machine)
+        does not know for how long, and may have lost everything to others meanwhile.
+        """
+        attempts, started = self._core.attempts(), 0
+        while started < STARTS and not self._stalls() and (attempt := next(attempts, None)) is not None:
+            delivery, request = attempt
+            if request is None:
+                self._send_blocking(delivery)
+            else:
+                self._transport.start(request, partial(self._answered, delivery))
+            started += 1
+        return started
 
     def _send_blocking(self, delivery: Delivery) -> None:
         assert self._workers is not None
@@ -390,7 +399,7 @@ class Pipeline:
             await asyncio.sleep(WATCH)
             now = self._clock.monotonic()
             self._health.beat("loop")
-            self._hold(now - self._last_durable)
+            self._stalls()
             self._say_poisoned(now)
             self._core.tick()
             for level, event, fields in self._core.notices():
@@ -400,13 +409,15 @@ class Pipeline:
                 looked = now
                 await self._look_again()
 
-    def _hold(self, seconds: float) -> None:
-        """Begin nothing while nothing becomes durable: what is delivered now would be delivered again after a crash."""
+    def _stalls(self) -> bool:
+        """Whether nothing becomes durable: what were delivered now would be delivered again after a crash."""
+        seconds = self._clock.monotonic() - self._last_durable
         held = seconds > self._timing.cycle_stall
         if held:
             consequence = "nothing is taken in and no attempt starts"
             self._health.set("cycle", f"nothing became durable for {seconds:.0f} s, so {consequence}: {self._trouble}")
         self._core.held = held
+        return held
 
     def _say_poisoned(self, now: float) -> None:
         """Say loudly, and again and again, that no event is taken in any more: somebody has to look at the producer."""

@@ -13,7 +13,7 @@ from kafka import ADDRESS_VARIABLE, REQUIRED, Kafka, KafkaUnavailable, real_kafk
 from registries import ADDRESS_VARIABLE as REGISTRY_VARIABLE
 from registries import Apicurio, RegistryMissing, real_registry
 
-FIXTURES = {"kafka_bootstrap", "registry"}
+FIXTURES = {"kafka_bootstrap", "registry", "own_kafka"}
 
 settings.register_profile("untimed", deadline=None)  # machines are shared: how long an example takes says nothing
 settings.load_profile("untimed")

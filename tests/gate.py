@@ -4,6 +4,8 @@ with Gate("127.0.0.1", 8080) as gate:
     ...  # talk to gate.port
     gate.shut()  # open connections are reset, new ones refused
     gate.open()  # on the same port
+    gate.stall()  # connections stay and new ones are taken, but nothing comes through
+    gate.open()
 """
 
 from __future__ import annotations
@@ -29,12 +31,22 @@ class Gate:
         self._thread = threading.Thread(target=self._loop.run_forever, name="gate", daemon=True)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._delay = 0.0
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
 
     def open(self) -> None:
-        """Listen, and forward what comes."""
+        """Listen, and forward what comes, and what had been stalled."""
         self._do(self._listen())
+
+    def stall(self) -> None:
+        """Take what comes, and forward nothing until it is opened again, or shut."""
+        self._do(self._hold())
+
+    def slow(self, seconds: float) -> None:
+        """Forward each piece so many seconds late until it is opened again, or shut."""
+        self._do(self._linger(seconds))
 
     def shut(self) -> None:
         """Reset what is open, and refuse what comes."""
@@ -58,9 +70,20 @@ class Gate:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._delay = 0.0
+        self._flowing.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def _hold(self) -> None:
+        self._flowing.clear()
+
+    async def _linger(self, seconds: float) -> None:
+        self._delay = seconds
 
     async def _close(self) -> None:
+        self._delay = 0.0
+        self._flowing.set()  # or what is stalled would never end
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -71,21 +94,23 @@ class Gate:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        await self._flowing.wait()
         try:
             there, back = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
         else:
             self._writers.add(back)
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
             self._writers.discard(back)
         self._writers.discard(writer)
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Forward until one side ends, and then end the other."""
-    with suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward until one side ends, and then end the other."""
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                await asyncio.sleep(self._delay)
+                writer.write(data)
+                await writer.drain()
+        writer.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -42,7 +42,8 @@ def real_kafka(environ: Mapping[str, str]) -> Iterator[Kafka]:
             raise KafkaUnavailable(f"{address} ({ADDRESS_VARIABLE}) does not answer")
         yield Kafka(address, f"Kafka at {address} ({ADDRESS_VARIABLE})")
     else:
-        with _container() as address:
+        with own_kafka() as container:
+            address = container.bootstrap
             yield Kafka(address, f"Apache Kafka {VERSION} at {address} (testcontainers)")
 
 
@@ -59,8 +60,42 @@ def answers(bootstrap: str, timeout: float) -> bool:
     return False
 
 
+class Listener(NamedTuple):
+    """One more listener of a broker: its own port, and the port of this machine at which clients find it."""
+
+    port: int
+    advertised: int
+
+
+class Container:
+    """A broker in a container, which keeps its data and its address when it is killed and started again."""
+
+    def __init__(self, container: Any, bootstrap: str) -> None:
+        self._container = container
+        self.bootstrap = bootstrap
+
+    def kill(self) -> None:
+        """End the broker as a power cut does."""
+        self._container.get_wrapped_container().kill("KILL")
+
+    def start(self) -> None:
+        """Start a broker that was killed, and wait until it answers."""
+        self._container.get_wrapped_container().start()
+        self.await_answer()
+
+    def await_answer(self) -> None:
+        """Wait until the broker answers; raises KafkaUnavailable, with its last words, where it does not."""
+        if not answers(self.bootstrap, START_TIMEOUT):
+            words = _last_words(self._container)
+            raise KafkaUnavailable(f"{IMAGE} did not answer within {START_TIMEOUT:.0f} s: {words}")
+
+
 @contextmanager
-def _container() -> Iterator[str]:
+def own_kafka(beside: Listener | None = None, properties: Mapping[str, str] | None = None) -> Iterator[Container]:
+    """Run a broker in a container until the block ends; raise KafkaUnavailable where that cannot be.
+
+    `beside` is one more listener, and `properties` are the broker's own, beside those that all tests need.
+    """
     # Ryuk is one image more, from a registry that may be out of reach; the container is stopped below.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     # Imported after that line, since testcontainers reads the environment when it is imported.
@@ -75,35 +110,40 @@ def _container() -> Iterator[str]:
     # Not "localhost", which clients also try as ::1; and a broker that lets everyone in is for this machine only.
     host = LOOPBACK if host == "localhost" else host
     port = free_port()
-    container.with_envs(**broker_variables(host, port))
+    container.with_envs(**broker_variables(host, port, beside, properties))
     ports: dict[str, Any] = container.ports  # typed without docker's own (address, port)
-    ports[str(port)] = (LOOPBACK, port) if host == LOOPBACK else port
+    for each in (port, *([beside.port] if beside else [])):
+        ports[str(each)] = (LOOPBACK, each) if host == LOOPBACK else each
     try:
         container.start()
     except DockerException as error:
         reason = getattr(error, "explanation", error)
         raise KafkaUnavailable(f"Docker cannot run {IMAGE}: {reason}") from error
     try:
-        if not answers(f"{host}:{port}", START_TIMEOUT):
-            raise KafkaUnavailable(f"{IMAGE} did not answer within {START_TIMEOUT:.0f} s: {_last_words(container)}")
-        yield f"{host}:{port}"
+        made = Container(container, f"{host}:{port}")
+        made.await_answer()
+        yield made
     finally:
         container.stop()
 
 
-def broker_variables(host: str, port: int) -> dict[str, str]:
+def broker_variables(
+    host: str, port: int, beside: Listener | None = None, properties: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The image's variables for one KRaft node that clients reach, as it does itself, at `host:port`.
 
     With one of its own variables set, the image leaves out its defaults: so all that is needed stands here. Inside and
     outside it has the same port, since a broker writes transaction markers to its own advertised address. Sessions
-    are short, so that the partitions of a killed member are taken over soon.
+    are short, so that the partitions of a killed member are taken over soon. `beside` and `properties` come on top.
     """
-    properties = {
+    own = f",BESIDE://:{beside.port}" if beside else ""
+    told = f",BESIDE://{host}:{beside.advertised}" if beside else ""
+    all_properties = {
         "node.id": "1",
         "process.roles": "broker,controller",
-        "listeners": f"PLAINTEXT://:{port},CONTROLLER://:{_other(port)}",
-        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "listeners": f"PLAINTEXT://:{port},CONTROLLER://:{_other(port)}{own}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port}{told}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,BESIDE:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"1@localhost:{_other(port)}",
@@ -118,8 +158,9 @@ def broker_variables(host: str, port: int) -> dict[str, str]:
         "group.consumer.min.heartbeat.interval.ms": "500",
         "group.consumer.heartbeat.interval.ms": "1000",
         "auto.create.topics.enable": "false",
+        **(properties or {}),
     }
-    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in properties.items()}
+    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in all_properties.items()}
 
 
 def free_port() -> int:

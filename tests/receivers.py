@@ -223,14 +223,16 @@ class _Connection(asyncio.Protocol):
             self._transport.write(piece)
             asyncio.get_running_loop().call_later(raw.pause, self._send_next, pieces, raw)
         elif raw.reset:
-            self._reset()
+            reset(self._transport)
         else:
             self._transport.close()
 
-    def _reset(self) -> None:
-        connection = self._transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # on, 0 s: a reset
-        self._transport.abort()
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection by a TCP reset."""
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # on, 0 s: a reset
+    transport.abort()
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from benchmarks.arrivals import Arrival, most_within, reckon, sent_again, unaccounted
-from benchmarks.destinations import Conduct, Destinations
+from benchmarks.destinations import HANGS, RESETS, Chances, Conduct, Destinations
 from benchmarks.events import KEYS, Events
 from benchmarks.load import CONNECTIONS, limit
 from benchmarks.measure import wrong
@@ -157,11 +157,12 @@ def test_destinations_behave_as_they_are_told() -> None:
         assert destinations.count("a") == 0
 
 
-def _post(destinations: Destinations, name: str, number: int) -> int:
+def _post(destinations: Destinations, name: str, number: int, timeout: float = 10.0) -> int:
     body = MARK + b"%0*d" % (DIGITS, number)
     with requests.Session() as session:
         session.trust_env = False
-        return session.post(destinations.url(name), data=body, headers={"webhook-id": f"ID-{number}"}).status_code
+        headers = {"webhook-id": f"ID-{number}"}
+        return session.post(destinations.url(name), data=body, headers=headers, timeout=timeout).status_code
 
 
 @pytest.mark.parametrize("arguments", [["nosuch"], ["outage", "--events", "1"]])
@@ -172,3 +173,24 @@ def test_a_scenario_or_parameter_that_is_none_is_refused(
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "nosuch" in done.stderr or "at least" in done.stderr
+
+
+def test_what_a_destination_does_by_chance_follows_from_its_seed_event_and_how_often_it_came() -> None:
+    chances = Chances(3, failing=0.3, resetting=0.1, hanging=0.1, refusing=0.1)
+    answers = [[chances.status(number, time) for time in (1, 2, 3)] for number in range(200)]
+    assert answers == [[chances.status(number, time) for time in (1, 2, 3)] for number in range(200)]
+    assert answers != [[chances._replace(seed=4).status(number, time) for time in (1, 2, 3)] for number in range(200)]
+    assert {status for three in answers for status in three} == {204, 400, 500, RESETS, HANGS}
+    assert all(three == [400] * 3 for three in answers if 400 in three)
+
+
+def test_a_destination_resets_connections_and_leaves_requests_unanswered_by_chance() -> None:
+    with Destinations("a") as destinations:
+        destinations.conduct("a", Conduct(chances=Chances(1, resetting=1.0)))
+        with pytest.raises(requests.ConnectionError):
+            _post(destinations, "a", 1)
+        destinations.conduct("a", Conduct(chances=Chances(1, hanging=1.0)))
+        with pytest.raises(requests.ReadTimeout):
+            _post(destinations, "a", 2, timeout=0.2)
+        assert [(one.number, one.delivered) for one in destinations.take()["a"]] == [(1, False), (2, False)]
+        assert destinations.count("a") == 0

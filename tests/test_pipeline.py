@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import pytest
 from harness import TOPIC, answered, value
@@ -31,6 +33,34 @@ from consumer.errors import BrokerError, CycleAborted
 from consumer.event import Outgoing
 from consumer.pipeline import Timing
 from consumer.wire import Answer, Request
+
+STALL = 0.3  # seconds
+
+
+class Standing(Destination):
+    """The whole process stands still once, after its first attempt has begun, for longer than cycles may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def start(self, request: Request, done: Callable[[Answer], None]) -> None:
+        super().start(request, done)
+        self.told.append("attempt")
+        if len(self.got) == 1:
+            asyncio.get_running_loop().call_soon(self.told.append, "next turn")
+            time.sleep(2 * STALL)
+
+
+def test_a_replica_that_stood_still_begins_nothing_until_it_knows_what_it_still_has() -> None:
+    async def play() -> None:
+        broker, destination = cluster(), Standing()
+        produce(broker, *[value(n) for n in range(3)])
+        async with running(Replica(broker, destination, Timing(cycle_interval=0.05, cycle_stall=STALL))):
+            await eventually(lambda: committed(broker) == 3, "it did not go on")
+        assert destination.told == ["attempt", "next turn", "attempt", "attempt"]
+
+    scenario(play)
 
 
 def test_what_arrives_is_committed_and_a_second_start_delivers_nothing_again() -> None:

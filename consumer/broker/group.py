@@ -74,7 +74,10 @@ class KafkaConsumer:
         self._consumer = self._join(config)
 
     def _join(self, config: Mapping[str, Any]) -> ck.Consumer:
-        consumer = ck.Consumer({**config, "error_cb": self._on_error})
+        try:
+            consumer = ck.Consumer({**config, "error_cb": self._on_error})
+        except KafkaException as error:
+            raise BrokerError(f"the consumer group cannot be joined: {error.args[0].str()}") from None
         consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         self._asked = time.monotonic()
         return consumer
@@ -234,6 +237,8 @@ class KafkaConsumer:
     # -- troubles
 
     def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._asked = time.monotonic()  # it is silence only from a broker that is there
         if error.code() != KafkaError._FATAL and not error.fatal():  # these come by `poll` as well
             self._rebalance.on_trouble(error.str())
 

@@ -35,6 +35,10 @@ PREFETCH = {"queued.min.messages": 1000, "queued.max.messages.kbytes": 8192, "fe
 # long (500 by librdkafka's default), since it is fetched from the same broker only after that.
 FETCH_WAIT = {"fetch.wait.max.ms": 100}
 
+# A broker that is back is found after so many milliseconds at the most, half as many again by chance; librdkafka's own
+# 10 s are longer than a cycle may stall, and than a broker may be silent about a group (see group.SILENCE).
+RECONNECT = {"reconnect.backoff.max.ms": 3000}
+
 # What waits to be sent, at most; librdkafka's own 100,000 records and 1 GiB are more than a CLI should hold.
 SEND_QUEUE = {"queue.buffering.max.messages": 20_000, "queue.buffering.max.kbytes": 65_536}
 
@@ -78,6 +82,7 @@ class Kafka:
             "bootstrap.servers": bootstrap,
             "client.id": "sprintly-services",
             "logger": logging.getLogger("librdkafka"),
+            **RECONNECT,
             **(properties or {}),
         }
         self._admin = (EmbeddedAdmin if embedded else Admin)(self._common, bootstrap)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import confluent_kafka as ck
@@ -15,6 +17,7 @@ from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOve
 from consumer.event import Commit, Outgoing, TopicPartition
 
 ACKNOWLEDGE_TIME = 5.0  # seconds
+GRACE = 2.0  # seconds after its own time-out until a call into the client is believed to hang
 FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 NOT_A_MEMBER = "this member of the consumer group has nothing assigned: its offsets cannot be committed"
 
@@ -27,7 +30,8 @@ class TransactionalWriter:
     """All of a `write` in one Kafka transaction. A producer that is of no more use is replaced at the next call.
 
     The next producer takes the same transactional id, so that the broker first ends what the last one left open:
-    readers of committed data need not wait for its time-out. A named writer is not replaced: what it was to write may
+    readers of committed data need not wait for its time-out, and a call of the last one that hangs, should it ever go
+    on, is fenced. A named writer is not replaced: what it was to write may
     have been written by the one that took its name.
     """
 
@@ -92,11 +96,11 @@ class TransactionalWriter:
     ) -> None:
         producer = self._producer or self._begin()
         try:
-            producer.begin_transaction()
+            self._call(producer.begin_transaction)
             _acknowledge(producer, records, self._timeout / 2, singly=singly)
             if offsets:
-                producer.send_offsets_to_transaction(to_commit(offsets), metadata, self._timeout)
-            producer.commit_transaction(self._timeout)
+                self._call(producer.send_offsets_to_transaction, to_commit(offsets), metadata, self._timeout)
+            self._call(producer.commit_transaction, self._timeout)
         except KafkaException as error:
             raise self._ended(producer, error.args[0]) from None
         except (CycleAborted, RecordTooLarge, Suspects):
@@ -108,11 +112,14 @@ class TransactionalWriter:
     def _begin(self) -> ck.Producer:
         producer = ck.Producer(self._config)
         try:
-            producer.init_transactions(self._timeout)
+            self._call(producer.init_transactions, self._timeout)
         except KafkaException as error:
             raise WriterLost(f"no transaction could be begun: {error.args[0].str()}") from None
         self._producer = producer
         return producer
+
+    def _call(self, call: Callable[..., object], *arguments: object) -> None:
+        in_time(self._timeout + GRACE, call, *arguments)
 
     def _ended(self, producer: ck.Producer, error: KafkaError) -> BrokerError:
         """Bring the producer back to where a transaction can begin, or drop it; say what became of this one."""
@@ -124,7 +131,7 @@ class TransactionalWriter:
 
     def _abort(self, producer: ck.Producer) -> None:
         try:
-            producer.abort_transaction(self._timeout)
+            self._call(producer.abort_transaction, self._timeout)
         except KafkaException as error:
             self._drop(error.args[0])
 
@@ -241,6 +248,32 @@ def serve(call: Callable[[float], object], timeout: float) -> None:
         if isinstance(error.__cause__, KafkaException):
             raise error.__cause__ from None
         raise
+
+
+def in_time(seconds: float, call: Callable[..., object], *arguments: object) -> None:
+    """Make a call into the client. Where it has not returned after so many seconds, raises KafkaException (timed out).
+
+    The client's own time-outs do not always hold: `send_offsets_to_transaction` was seen to wait for ever after its
+    broker had been killed (2.16; the same is told of `begin_transaction`,
+    https://github.com/confluentinc/librdkafka/issues/4420). So it is made on a thread that can be left behind, and
+    keeps no process from ending.
+    """
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call(*arguments)
+        except BaseException as error:  # noqa: BLE001 - it is raised by the one who waits
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="transaction", daemon=True).start()
+    try:
+        done.result(seconds)
+    except TimeoutError:
+        name = getattr(call, "__name__", "a call")
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{name} did not return within {seconds:g} s")) from None
 
 
 def _acknowledge(producer: ck.Producer, records: Sequence[Outgoing], timeout: float, *, singly: bool) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
+import confluent_kafka as ck
 import pytest
-from brokers import Bench, Member, until
+from brokers import Bench, Member, polls, until
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
@@ -19,11 +23,12 @@ from kafka import free_port
 
 from consumer.broker import Rebalance, TopicSpec
 from consumer.broker import group as group_module
+from consumer.broker import writers as writers_module
 from consumer.broker.admin import Admin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.kafka import CLASSIC, CONSUMER, EmbeddedKafka, Kafka
 from consumer.broker.offsets import Offsets
-from consumer.errors import BrokerUnreachable, WriterLost
+from consumer.errors import BrokerError, BrokerUnreachable, WriterLost
 from consumer.event import Commit, Outgoing, TopicPartition
 from consumer.topics import topic_specs
 
@@ -219,6 +224,35 @@ def test_a_writer_that_lost_its_producer_goes_on_with_another(
     assert [record.value for record in kafka.read(topic)] == [b"1", b"2", b"3"]
 
 
+def test_a_call_into_the_client_that_hangs_is_left_behind_and_fenced(
+    kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `send_offsets_to_transaction` was seen to do once its broker had been killed: here, a commit does it."""
+    goes_on, ended = threading.Event(), threading.Event()
+    answers: list[BaseException] = []
+
+    class Hanging(ck.Producer):
+        def commit_transaction(self, *arguments: Any) -> None:
+            monkeypatch.undo()  # the next producer is a usual one
+            goes_on.wait()
+            try:
+                super().commit_transaction(*arguments)
+            except KafkaException as error:
+                answers.append(error)
+            ended.set()
+
+    writer = Kafka(kafka.bootstrap, "group", transaction_timeout=5.0).writer()
+    monkeypatch.setattr(ck, "Producer", Hanging)
+    monkeypatch.setattr(writers_module, "GRACE", 0.2)
+    with pytest.raises(WriterLost, match="commit_transaction did not return within"):
+        writer.write([Outgoing(topic, b"k", b"hangs")])
+    writer.write([Outgoing(topic, b"k", b"next")])
+    goes_on.set()
+    assert ended.wait(30)
+    assert len(answers) == 1
+    assert [record.value for record in kafka.read(topic)] == [b"next"]
+
+
 def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that does not know the new protocol lets its client try in silence: here, as the topic is missing."""
     monkeypatch.setattr(group_module, "SILENCE", 0.2)
@@ -249,6 +283,24 @@ def test_who_is_not_recognised_joins_by_the_classic_protocol(embedded: Bench, mo
     kafka.create([TopicSpec("not-there-yet", 4)])
     until(lambda: len(member.owned) == 4, member)
     member.consumer.close()
+
+
+def test_it_is_not_silence_while_no_broker_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_module, "SILENCE", 1.0)
+    asked: list[str] = []
+    monkeypatch.setattr(Admin, "recognises", lambda _self, group: asked.append(group))
+    quick = {"reconnect.backoff.ms": 100, "reconnect.backoff.max.ms": 100}
+    member = Member(Kafka(f"127.0.0.1:{free_port()}", "early", properties=quick), ["not-there-yet"])
+    for _ in polls(2.5):
+        member.poll()
+    assert asked == []
+    member.consumer.close()
+
+
+def test_a_group_that_cannot_be_joined_is_a_sentence() -> None:
+    wrong = {"max.poll.interval.ms": 10_000}  # the classic protocol wants no less than a session, which is 45 s there
+    with pytest.raises(BrokerError, match=r"cannot be joined: .*max.poll.interval.ms"):
+        Member(Kafka(f"127.0.0.1:{free_port()}", "g", protocol="classic", properties=wrong), ["topic"])
 
 
 def test_who_may_not_fall_back_says_what_is_wrong(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
