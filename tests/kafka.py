@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,16 @@ class Container:
     def kill(self) -> None:
         """End the broker as a power cut does."""
         self._container.get_wrapped_container().kill("KILL")
+
+    def tool(self, name: str, *arguments: str) -> str:
+        """Run one of Kafka's own tools, by its class, beside the broker; returns what it printed."""
+        words = " ".join(shlex.quote(word) for word in (name, "--bootstrap-server", self.bootstrap, *arguments))
+        command = f"java -cp '/opt/kafka/libs/*' org.apache.kafka.tools.{words}"
+        ran = self._container.get_wrapped_container().exec_run(["sh", "-c", command], stderr=False)
+        said: str = ran.output.decode(errors="replace")
+        if ran.exit_code:
+            raise KafkaUnavailable(f"{command} ended with {ran.exit_code}: {said.strip()}")
+        return said
 
     def start(self) -> None:
         """Start a broker that was killed, and wait until it answers."""

@@ -100,6 +100,7 @@ class Outcome:
     actions: int = 0
     seconds: float = 0.0  # from the first event to the last delivery
     slowest_stop: float = 0.0  # seconds that SIGTERM took, at most
+    hanging: list[str] = field(default_factory=list)  # transactions that Kafka had left open, and where
 
     @property
     def deliveries(self) -> int:
@@ -163,7 +164,7 @@ class _Play:
             with producer, watcher:
                 self._act(began)
                 producer.join()
-                look = watcher.await_look(lambda look: self._is_over(look, ends(producer.places)), STALLED)
+                look = self._await_end(producer, watcher)
                 outcome.seconds = time.monotonic() - began
                 self._finish(look, watcher.trouble)
         except Broken as error:
@@ -249,6 +250,19 @@ class _Play:
         return lambda: first(name), lambda: last(name)
 
     # -- the end
+
+    def _await_end(self, producer: Producer, watcher: Watcher) -> Look | None:
+        """Wait until all is over; what Kafka itself has left hanging is ended as an operator would."""
+
+        def over(look: Look) -> bool:
+            return self._is_over(look, ends(producer.places))
+
+        look = watcher.await_look(over, STALLED)
+        if look is None and (hanging := self._cluster.end_hanging()):
+            self._outcome.hanging = hanging
+            self._say(f"  ended what Kafka had left open: {', '.join(hanging)}")
+            look = watcher.await_look(over, STALLED)
+        return look
 
     def _is_over(self, look: Look, end: Mapping[int, int]) -> bool:
         """Whether all is delivered or a dead letter, nothing is owed, and all is committed, and nothing beyond."""
@@ -336,5 +350,6 @@ def figures(outcome: Outcome) -> dict[str, Any]:
         "of these explained": outcome.explained,
         "dead letters": outcome.dead,
         "looks": outcome.looks,
+        "hanging": len(outcome.hanging),
         "seed": run.seed,
     }
