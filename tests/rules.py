@@ -207,7 +207,7 @@ RULES = (
         "applied = min([self.applied, *(offset for flow, offset in self.told.items() if flow not in written)])",
         "applied = self.applied",
         words=True,
-        first=1_003_417,
+        first=1_009_475,
     ),
     Rule(
         "meanwhile",

@@ -5,7 +5,8 @@
 
 A schedule is a list of moves, each the name of a method of `Schedule` and small numbers. Here a seed makes the list; in
 `test_simulation.py` hypothesis does, which makes one that fails as short as can be. With `--words` operators have a say
-as well: they disable subscriptions, enable them, let them skip, or have them read once more.
+as well: they disable subscriptions, enable them, let them skip, or have them read once more; and replicas stand still
+for a while, since nothing becomes durable.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ WORDS = {
     "say": Kind(3, 0, (len(ALL), 6, 8)),
     "hear": Kind(6, 0, (REPLICA,)),
     "vanish": Kind(1, 0, (len(ALL),)),
+    "hold": Kind(2, 0, (REPLICA, 3)),
 }
 
 
@@ -140,6 +142,10 @@ class Schedule:
 
     def hear(self, index: int) -> None:
         self.anyone(index).hear()
+
+    def hold(self, index: int, on: int) -> None:
+        """Nothing became durable for so long that nothing is to begin; or something has, at last."""
+        self.anyone(index).core.held = on == 0
 
     def wait(self, index: int) -> None:
         """Let time pass, and everybody notice it."""

@@ -221,6 +221,7 @@ class World:
 
     def _work(self, replica: Replica) -> None:
         replica.hear()
+        replica.core.held = False
         replica.fetch(100)
         for _ in range(1000):
             replica.learn(there=True)
