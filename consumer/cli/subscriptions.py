@@ -46,7 +46,10 @@ def subscriptions() -> None:
 @json_option
 @click.pass_obj
 def list_(config: Path | None, as_json: bool) -> None:
-    """List the subscriptions of the file, and those that are gone and still owed something."""
+    """List who is subscribed, and how each stands.
+
+    That is the file's subscriptions, and those that are gone and still owed something.
+    """
     settings, cluster = _open(config)
     known = roster(settings, cluster)
     rows = [_row(known, id_) for id_ in known.ids]
@@ -63,7 +66,10 @@ def list_(config: Path | None, as_json: bool) -> None:
 @wait_option
 @click.pass_obj
 def disable(config: Path | None, ids: Sequence[str], reason: str, wait: float) -> None:
-    """Send nothing to a subscription until it is enabled; what is for it waits in the log, and nothing probes it."""
+    """Send nothing more until it is enabled.
+
+    What is for the subscription waits in the log, and nothing probes its destination.
+    """
     settings, cluster = _open(config)
     chosen = _chosen(roster(settings, cluster), ids)
     words = [Word(id_, Kind.SWITCH, enabled=False, reason=reason, at=time.time()) for id_ in chosen]
@@ -76,7 +82,10 @@ def disable(config: Path | None, ids: Sequence[str], reason: str, wait: float) -
 @wait_option
 @click.pass_obj
 def enable(config: Path | None, ids: Sequence[str], skip: bool, wait: float) -> None:
-    """Let a subscription go on from where it stopped, and try at once what waits for another attempt."""
+    """Go on from where it stopped, or from now.
+
+    What waits for another attempt is tried at once, also where the subscription was never disabled.
+    """
     settings, cluster = _open(config)
     chosen = _chosen(roster(settings, cluster), ids)
     words = [Word(id_, Kind.SWITCH, skip=skip, at=time.time()) for id_ in chosen]
@@ -91,7 +100,10 @@ def enable(config: Path | None, ids: Sequence[str], skip: bool, wait: float) -> 
 @wait_option
 @click.pass_obj
 def backfill(config: Path | None, ids: Sequence[str], since: float, dry_run: bool, wait: float) -> None:
-    """Deliver to a subscription everything since TIME, again if need be; what is new waits until that is through."""
+    """Deliver everything since TIME, again if need be.
+
+    What is new for the subscription waits until that is through.
+    """
     settings, cluster = _open(config)
     chosen = _chosen(roster(settings, cluster), ids)
     partitions = _partitions(cluster, settings.topic)
@@ -113,7 +125,10 @@ def backfill(config: Path | None, ids: Sequence[str], since: float, dry_run: boo
 @wait_option
 @click.pass_obj
 def forget(config: Path | None, ids: Sequence[str], yes: bool, wait: float) -> None:
-    """Drop what subscriptions are owed that are in the file no more; nothing of it is delivered if they come back."""
+    """Drop what one that is gone is owed.
+
+    It is for subscriptions that are in the file no more: nothing of it is delivered if they come back.
+    """
     settings, cluster = _open(config)
     known = roster(settings, cluster)
     chosen = _chosen(known, ids)
