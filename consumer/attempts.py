@@ -73,8 +73,8 @@ class Attempts:
 
     def answered(self, delivery: Delivery, answer: Answer) -> None:
         """Take in how an attempt ended."""
-        outcome = outcome_of(answer, self._clock.time())
         subscription = delivery.flow.channel.subscription
+        outcome = outcome_of(answer, self._clock.time(), subscription.service.judge)
         self._metrics.attempts.add(subscription.service.name, outcome.verdict.value)
         self._metrics.attempt_seconds.observe(subscription.service.name, answer.seconds)
         if delivery.flow.partition.gone:
@@ -99,7 +99,7 @@ class Attempts:
         """Ask the service for its requests; False if there are none, or the service failed."""
         assert delivery.event is not None
         try:
-            delivery.requests = render(delivery.flow.channel.subscription.service, delivery.event)
+            delivery.requests = render(delivery.flow.channel.subscription.service, delivery.event, delivery.id)
         except RenderError as error:
             self._give_up(delivery, Stage.RENDER, "failed", Outcome(Verdict.PERMANENT, str(error)))
             return False

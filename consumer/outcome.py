@@ -7,6 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from consumer.wire import Answer, AnswerKind
+from services import Judge, Judgement
 
 LONGEST_WAIT = 3600.0  # seconds; a receiver that asks for more is asked again after an hour
 EXCERPT = 200  # characters of an answer that an error sentence quotes
@@ -41,11 +42,33 @@ _WITHOUT_STATUS = {
 }
 
 
-def outcome_of(answer: Answer, now: float) -> Outcome:
-    """Return what `answer` means; `now` is the time of day (seconds since 1970), for dates in `Retry-After`."""
+def outcome_of(answer: Answer, now: float, judge: Judge | None = None) -> Outcome:
+    """Return what `answer` means; `now` is the time of day (seconds since 1970), for dates in `Retry-After`.
+
+    `judge` may say what it means beyond its status; what that raises is the service's defect, and leaves it to the
+    status.
+    """
     if answer.kind is AnswerKind.ANSWERED:
-        return _of_status(answer, now)
+        judgement = None if judge is None else _judged(judge, answer)
+        return _of_status(answer, now) if judgement is None else _of_judgement(judgement, answer, now)
     return Outcome(_WITHOUT_STATUS[answer.kind], answer.error)
+
+
+def _judged(judge: Judge, answer: Answer) -> Judgement | None:
+    try:
+        return judge(answer.status, answer.body)
+    except Exception:  # noqa: BLE001 - a service is somebody else's code, and bodies are anybody's
+        return None
+
+
+def _of_judgement(judgement: Judgement, answer: Answer, now: float) -> Outcome:
+    said = _on_one_line(judgement.said)
+    error = f"the receiver answered {answer.status}: {said}" if said else _sentence(answer)
+    verdict = Verdict(judgement.meaning.value)
+    wait = None
+    if verdict is Verdict.THROTTLED:
+        wait = retry_after(answer.retry_after, now) if judgement.wait is None else max(0.0, judgement.wait)
+    return Outcome(verdict, error, answer.status, None if wait is None else min(wait, LONGEST_WAIT))
 
 
 def _of_status(answer: Answer, now: float) -> Outcome:
@@ -76,7 +99,10 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 def _sentence(answer: Answer) -> str:
     """Return what the receiver said: its status and the beginning of its answer, on one line."""
-    said = " ".join(answer.body[: 4 * EXCERPT].decode("utf-8", "replace").split())
-    if len(said) > EXCERPT:
-        said = said[: EXCERPT - 3] + "..."
+    said = _on_one_line(answer.body[: 4 * EXCERPT].decode("utf-8", "replace"))
     return f"the receiver answered {answer.status}: {said}" if said else f"the receiver answered {answer.status}"
+
+
+def _on_one_line(text: str) -> str:
+    said = " ".join(text.split())
+    return said if len(said) <= EXCERPT else said[: EXCERPT - 3] + "..."

@@ -34,13 +34,13 @@ class Rendered(NamedTuple):
     signature: StandardWebhook | None
 
 
-def render(service: ServiceBase, event: Event) -> list[Rendered]:
+def render(service: ServiceBase, event: Event, delivery_id: str = "") -> list[Rendered]:
     """Return the requests that `service` makes of `event`, in order; an empty list if it makes none.
 
     Raises RenderError, with one sentence that holds none of the service's secrets.
     """
     try:
-        return [_rendered(request, event) for request in record(service, event.payload)]
+        return [_rendered(request, event) for request in record(service, event.payload, delivery_id)]
     except Exception as error:  # noqa: BLE001 - a service is somebody else's code; whatever it raises concerns one delivery
         said = service.redact(" ".join(f"{type(error).__name__}: {error}".split()))
         raise RenderError(f"the service {service.name} failed on this event: {said}") from None

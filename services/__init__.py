@@ -15,16 +15,20 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 import requests
 from pydantic import Field
 
+from services._answers import Judgement, Meaning
 from services._catalogue import find_services
 from services._described import Option, described
 from services._errors import OptionsError, ServiceError
 from services._events import EVERYTHING, is_glob, listen_to, matches
 from services._options import Secret, SecretUrl, SecretUrls, ServiceOptions, read_options, reveal, secrets_pattern
-from services._session import PingSession, RecordingSession, Session
+from services._session import Judge, PingSession, RecordingSession, Session
 from services._signature import StandardWebhook
 
 __all__ = [
     "Field",
+    "Judge",
+    "Judgement",
+    "Meaning",
     "Option",
     "OptionsError",
     "Payload",
@@ -89,7 +93,7 @@ class ServiceBase:
     def __init__(self, options: Mapping[str, Any] | ServiceOptions, session: Session | None = None) -> None:
         """Take options that fit `Options`; without a session, pings are really sent. Raises OptionsError."""
         self.options = self.read_options(options)
-        self.session = PingSession() if session is None else session
+        self.session = PingSession(self.judge) if session is None else session
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -109,6 +113,14 @@ class ServiceBase:
     def send(self, payload: Payload) -> None:
         """Tell the third party what happened, by calls on `self.session`; no action means `created`."""
         raise NotImplementedError
+
+    def judge(self, status: int, body: bytes) -> Judgement | None:
+        """Return what an answer means beyond its status; None, as here, leaves it to the status.
+
+        `body` is the first 64 KiB of the answer; whatever it holds, nothing is raised. It is not asked about the
+        answers that a `blocking` service reads by itself.
+        """
+        return None
 
     def redact(self, text: str) -> str:
         """Return the text with this service's secrets as asterisks; answers and errors of third parties repeat them."""
@@ -134,14 +146,15 @@ def _with_action(send: Callable[[Any, Payload], None]) -> Callable[[Any, Payload
     return send_with_action
 
 
-def record(service: ServiceBase, payload: Payload) -> list[requests.Request]:
+def record(service: ServiceBase, payload: Payload, delivery_id: str = "") -> list[requests.Request]:
     """Return the requests that `send` records for this payload, in order; none: nothing is to be delivered.
 
-    The service must hold a RecordingSession. What `send` raises comes through, and leaves nothing behind for
-    the next payload.
+    The service must hold a RecordingSession, whose `delivery_id` is as given meanwhile. What `send` raises comes
+    through, and leaves nothing behind for the next payload.
     """
     session = cast(RecordingSession, service.session)
     recorded = session.recorded = []
+    session.delivery_id = delivery_id
     service.send(payload)
     return recorded
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import requests
@@ -12,9 +12,13 @@ from requests.adapters import BaseAdapter
 from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
 
+from services._answers import Judgement, Meaning
 from services._errors import ServiceError
 from services._options import reveal
 from services._signature import StandardWebhook
+
+Judge: TypeAlias = Callable[[int, bytes], Judgement | None]
+"""Says what an answer of this status with this body means; None leaves it to the status."""
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for a connection, as in the consumer (design 2.4)."""
@@ -26,9 +30,10 @@ class Session(requests.Session):
     """What `self.session` is: a `requests` session that knows which delivery it is for."""
 
     delivery_id: str = ""
-    """The same for each attempt at one delivery; empty where a service is on its own, and while it is only recorded.
+    """The same for each attempt at one delivery and each replay of it; empty where a service is on its own.
 
-    The engine sends it as `webhook-id` by itself: it is here for what is no HTTP request, such as a mail's Message-ID.
+    The engine sends it as `webhook-id` by itself: it is here for what wants an idempotency key of its own in its
+    address or body, and for what is no HTTP request, such as a mail's Message-ID.
     """
 
 
@@ -42,6 +47,11 @@ class PingSession(Session):
 
     timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT)
     """To connect, and without a byte of the answer, for requests that name none; nothing bounds their sum."""
+
+    def __init__(self, judge: Judge | None = None) -> None:
+        """Have 2xx answers judged, too: what a service takes for a failure raises HTTPError."""
+        super().__init__()
+        self._judge = judge
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Return the request made ready; a SecretUrl is taken as it is."""
@@ -67,6 +77,10 @@ class PingSession(Session):
             response = super().send(request, **kwargs)
         if not 200 <= response.status_code < 300:
             text = f"{_host(request.url)} answered {response.status_code} {response.reason}"
+            raise requests.HTTPError(text, request=request, response=response)
+        judgement = None if self._judge is None else self._judge(response.status_code, response.content)
+        if judgement is not None and judgement.meaning is not Meaning.DELIVERED:
+            text = f"{_host(request.url)} answered {response.status_code}, and refuses: {judgement.said}"
             raise requests.HTTPError(text, request=request, response=response)
         return response
 

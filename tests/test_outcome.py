@@ -7,6 +7,7 @@ from harness import answered
 
 from consumer.outcome import LONGEST_WAIT, Outcome, Verdict, outcome_of, retry_after
 from consumer.wire import Answer, AnswerKind
+from services import Judgement, Meaning
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -72,3 +73,48 @@ def test_the_sentence_quotes_the_beginning_of_the_answer_on_one_line() -> None:
 
 def test_an_empty_answer_is_not_quoted() -> None:
     assert outcome_of(answered(404), NOW).error == "the receiver answered 404"
+
+
+# -- what the service says of an answer
+
+
+def judged(judgement: Judgement | None, answer: Answer) -> Outcome:
+    return outcome_of(answer, NOW, lambda status, body: judgement)
+
+
+@pytest.mark.parametrize("meaning", Meaning)
+def test_a_service_may_say_what_an_answer_means_beyond_its_status(meaning: Meaning) -> None:
+    outcome = judged(Judgement(meaning, "channel_not_found\n" + "x" * 999), answered(200, b"whatever"))
+    assert outcome.verdict.value == meaning.value
+    assert outcome.error.startswith("the receiver answered 200: channel_not_found xxx")
+    assert len(outcome.error) < 240
+
+
+def test_without_a_judgement_the_status_counts() -> None:
+    assert judged(None, answered(404)).verdict is Verdict.PERMANENT
+    assert judged(None, answered(200)).verdict is Verdict.DELIVERED
+
+
+def test_without_words_of_the_service_the_body_is_quoted() -> None:
+    assert judged(Judgement(Meaning.PERMANENT), answered(400, b"no")).error == "the receiver answered 400: no"
+
+
+def test_a_wait_in_the_body_counts_before_that_of_the_header_and_has_the_same_bounds() -> None:
+    assert judged(Judgement(Meaning.THROTTLED, wait=2.5), answered(429, retry_after="7")).wait == 2.5
+    assert judged(Judgement(Meaning.THROTTLED), answered(429, retry_after="7")).wait == 7
+    assert judged(Judgement(Meaning.THROTTLED), answered(200)).wait is None
+    assert judged(Judgement(Meaning.THROTTLED, wait=1e9), answered(429)).wait == LONGEST_WAIT
+    assert judged(Judgement(Meaning.THROTTLED, wait=-5), answered(429)).wait == 0
+    assert judged(Judgement(Meaning.TRANSIENT, wait=5), answered(500)).wait is None
+
+
+def test_a_judge_that_raises_leaves_it_to_the_status() -> None:
+    def judge(status: int, body: bytes) -> Judgement:
+        raise KeyError("ok")
+
+    assert outcome_of(answered(200), NOW, judge).verdict is Verdict.DELIVERED
+
+
+def test_only_answers_are_judged() -> None:
+    lost = Answer(AnswerKind.TRANSIENT, error="reset")
+    assert judged(Judgement(Meaning.DELIVERED), lost).verdict is Verdict.TRANSIENT

@@ -11,6 +11,10 @@ import requests
 from receivers import Receiver, Reply
 
 from services import (
+    Field,
+    Judgement,
+    Meaning,
+    Payload,
     PingSession,
     RecordingSession,
     SecretUrl,
@@ -283,3 +287,41 @@ def test_requests_for_leaves_the_session_of_its_own_alone() -> None:
     assert (request.url, request.json) == ("http://a/", PAYLOAD)
     assert service.session is session
     assert isinstance(session, PingSession)
+
+
+# -- what a service says of an answer, and which delivery it is for
+
+
+class Judging(ServiceBase):
+    """
+    Judging
+
+    Takes an answer with `"ok": false` for a refusal.
+    """
+
+    name = "judging"
+
+    class Options(ServiceOptions):
+        url: SecretUrl = Field(description="Where it goes.")
+
+    def send(self, payload: Payload) -> None:
+        self.session.put(f"{self.options.url.get_secret_value()}/{self.session.delivery_id}", json={})
+
+    def judge(self, status: int, body: bytes) -> Judgement | None:
+        return Judgement(Meaning.PERMANENT, "chat not found") if b'"ok": false' in body else None
+
+
+def test_on_its_own_a_service_raises_for_an_answer_that_it_takes_for_a_refusal() -> None:
+    with Receiver([Reply(200, b'{"ok": true}'), Reply(200, b'{"ok": false}')]) as receiver:
+        service = Judging({"url": receiver.url})
+        service.send({})
+        with pytest.raises(requests.HTTPError, match=r"127\.0\.0\.1 answered 200, and refuses: chat not found"):
+            service.send({})
+
+
+def test_a_recorded_request_may_name_its_delivery() -> None:
+    service = Judging({"url": "http://127.0.0.1/rooms"}, RecordingSession())
+    (request,) = record(service, {}, "an-id")
+    assert request.url == "http://127.0.0.1/rooms/an-id"
+    (request,) = record(service, {})
+    assert request.url == "http://127.0.0.1/rooms/"
