@@ -538,8 +538,8 @@ class Core:
 
     @property
     def down(self) -> int:
-        """Subscriptions whose breaker is open."""
-        return sum(channel.breaker.open for channel in list(self._dispatcher.channels.values()))
+        """Subscriptions whose breaker is open, those that are disabled left out: nobody waits for them."""
+        return sum(channel.breaker.open and not channel.off for channel in list(self._dispatcher.channels.values()))
 
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:
