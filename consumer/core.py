@@ -411,12 +411,13 @@ class Core:
 
     # -- cycles
 
-    def cycle(self) -> Cycle:
+    def cycle(self, *, prove: bool = False) -> Cycle:
         """Return what is to be made durable now; an empty cycle (false) when there is nothing.
 
-        It finishes nothing: a cycle that fails is simply asked for again.
+        It finishes nothing: a cycle that fails is simply asked for again. To `prove` that cycles become durable again,
+        there is one wherever a partition has begun.
         """
-        return self._outbox.cycle(self._partitions.values())
+        return self._outbox.cycle(self._partitions.values(), prove=prove)
 
     def durable(self, cycle: Cycle) -> None:
         """Take in that a cycle is durable: its dead letters are finished and free their lanes."""
@@ -538,8 +539,8 @@ class Core:
 
     @property
     def down(self) -> int:
-        """Subscriptions whose breaker is open."""
-        return sum(channel.breaker.open for channel in list(self._dispatcher.channels.values()))
+        """Subscriptions whose breaker is open, those that are disabled left out: nobody waits for them."""
+        return sum(channel.breaker.open and not channel.off for channel in list(self._dispatcher.channels.values()))
 
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:

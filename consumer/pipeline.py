@@ -134,6 +134,7 @@ class Pipeline:
         self._cycle_lock = asyncio.Lock()
         self._last_durable = clock.monotonic()
         self._trouble = "no answer from Kafka"  # why the last cycle failed
+        self._doubt = False  # whether the last cycle failed, and none has become durable since
         self._said_poisoned = -REMIND
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()  # set at each turn, for those who wait for an end
@@ -349,7 +350,7 @@ class Pipeline:
 
     async def _cycles(self) -> None:
         while True:
-            await asyncio.sleep(self._timing.cycle_interval)
+            await asyncio.sleep(min(WATCH, self._timing.cycle_interval) if self._doubt else self._timing.cycle_interval)
             await self._cycle()
 
     async def _cycle(self) -> bool:
@@ -357,13 +358,14 @@ class Pipeline:
         async with self._cycle_lock:
             # The order matters: with metadata from before the snapshot, a partition that was lost in between is fenced.
             membership = self._intake.membership()
-            cycle = self._core.cycle()
+            cycle = self._core.cycle(prove=self._doubt)
             if not cycle:
                 self._last_durable = self._clock.monotonic()
                 return True
             if membership is None or not await self._write(cycle, membership):
                 return False
             self._core.durable(cycle)
+            self._doubt = False
             self._metrics.cycles.add("durable")
             self._last_durable = self._clock.monotonic()
             self._health.clear("cycle")
@@ -382,6 +384,7 @@ class Pipeline:
             self._metrics.cycles.add("aborted")
             self._log.warning("a cycle did not become durable", error=str(error))
             self._trouble = str(error)
+            self._doubt = True
         else:
             return True
         return False
@@ -410,14 +413,17 @@ class Pipeline:
                 await self._look_again()
 
     def _stalls(self) -> bool:
-        """Whether nothing becomes durable: what were delivered now would be delivered again after a crash."""
+        """Whether nothing becomes durable: what were delivered now would be delivered again after a crash.
+
+        After a cycle that failed nothing begins before another one is durable, however short that takes: a replica that
+        catches up would deliver thousands meanwhile.
+        """
         seconds = self._clock.monotonic() - self._last_durable
-        held = seconds > self._timing.cycle_stall
-        if held:
+        if seconds > self._timing.cycle_stall:
             consequence = "nothing is taken in and no attempt starts"
             self._health.set("cycle", f"nothing became durable for {seconds:.0f} s, so {consequence}: {self._trouble}")
-        self._core.held = held
-        return held
+        self._core.held = self._doubt or seconds > self._timing.cycle_stall
+        return self._core.held
 
     def _say_poisoned(self, now: float) -> None:
         """Say loudly, and again and again, that no event is taken in any more: somebody has to look at the producer."""

@@ -74,8 +74,8 @@ RULES = (
         "fencing",
         "no state and no dead letter is written without the offset of its partition",
         "consumer/cycle.py",
-        "if watermark != partition.committed or partition in involved:",
-        "if watermark != partition.committed:",
+        "if prove or watermark != partition.committed or partition in involved:",
+        "if prove or watermark != partition.committed:",
         first=1_006_147,
     ),
     Rule(
