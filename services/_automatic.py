@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-# The two slashes of an address, the dot before a name's last part (evil.com, joe@evil.com), and the mark of a mention.
-_AUTOMATIC = re.compile(r"(?<=:)(?=//)|(?<=\w\.)(?=[^\W\d_])|(?<=@)(?=\w)")
+# The two slashes of an address, each dot of a host's name (evil.com, joe@evil.com), and the mark of a mention. With www
+# it stands before the dot, too: some take www. with anything behind it, and browsers ignore a joiner in an address.
+_AUTOMATIC = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\w\.)(?=[^\W\d_])|(?<=@)(?=\w)", re.IGNORECASE)
 
 JOINER = "\u2060"
 """Unicode's word joiner: it has no width and breaks no line, and no address or name goes on behind it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 
 from services._automatic import tamed
+from services._lines import Markup
 
 
 def escape(text: str) -> str:
@@ -23,3 +24,11 @@ def entities(text: str) -> str:
 def link(url: str, text: str) -> str:
     """Return a link to an http or https address, with a text that is escaped already."""
     return f'<a href="{entities(url)}">{text}</a>'
+
+
+def strong(text: str) -> str:
+    """Return text, escaped already, in bold."""
+    return f"<b>{text}</b>"
+
+
+HTML = Markup(escape, link, strong, newline="<br>")
