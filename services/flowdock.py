@@ -77,7 +77,10 @@ def thread(said: Message) -> dict[str, Any]:
         "external_url": said.subject.url,
         "status": {"value": escape(status), "color": NAMED.get(said.colour, OTHER)} if status else None,
         "fields": [
-            {"label": field.label, "value": escape(field.text)} for field in said.fields if field.label != "Status"
+            # A value is one line: of HTML it takes links only.
+            {"label": field.label, "value": escape(field.text.replace("\n", "; "))}
+            for field in said.fields
+            if field.label != "Status"
         ],
     }
     return {name: value for name, value in shown.items() if value}
