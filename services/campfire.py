@@ -3,7 +3,7 @@
 - Messages: https://github.com/basecamp/campfire-api/blob/master/sections/messages.md
 - Authentication and limits: https://github.com/basecamp/campfire-api/blob/master/README.md
 
-37signals' own Campfire of that time is closed. The one that they give away since 2025 has another API.
+37signals' own Campfire of that time is closed. The one that they offer for one's own server now has another API.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Posts each event to a HipChat room as a notification.
 
-- The request: https://developer.atlassian.com/server/hipchat/sending-messages
-  (method https://www.hipchat.com/docs/apiv2/method/send_room_notification)
+- The request, its limits and the HTML it takes: https://developer.atlassian.com/hipchat/guide/sending-messages
 - Rate limits: https://developer.atlassian.com/server/hipchat/hipchat-rest-api-rate-limits
 
 Atlassian's own HipChat ended in 2019; HipChat Server and Data Center, and what is compatible, speak the same API.

@@ -22,7 +22,7 @@ from services._html import HTML
 from services._lines import told
 from services._messages import message
 
-LONGEST = 20_000
+LONGEST = 10_000
 """Characters of the HTML: an event may be 65,536 bytes in all (https://spec.matrix.org/latest/client-server-api/#size-limits)."""
 
 

@@ -34,7 +34,7 @@ from services._lines import told
 from services._messages import message
 
 LONGEST = 4096
-"""Characters of a message, of what is shown and not of the markup; counted as UTF-16, as Telegram does in messages."""
+"""Characters of a message: of what is shown, not of the markup. Here units of UTF-16 count, which are never fewer."""
 
 # Telegram finds in any text what others leave alone: #hashtags, $CASHTAGS, /commands and addresses by number.
 _AUTOMATIC = re.compile(r"(?<=[#$])(?=\w*[^\W\d])|(?<=/)(?=\w)|(?<=\d\.)(?=\d+\.\d+\.\d)")
@@ -115,5 +115,5 @@ class Service(ServiceBase):
 
 
 def shown(markup: str) -> int:
-    """Return how many characters of the markup Telegram counts."""
+    """Return how much of the markup is shown, in units of UTF-16."""
     return len(html.unescape(re.sub("<[^>]*>", "", markup)).encode("utf-16-le")) // 2

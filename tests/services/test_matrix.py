@@ -78,9 +78,14 @@ def test_nobody_writes_markup_into_a_message() -> None:
 
 
 def test_an_event_fits() -> None:
+    cut = 0
     for character in ("x", "&", '"', "\U0001d41a."):
         for payload in endless(character):
-            assert len(json.dumps(the_body(payload))) < 65_536 - 4_096  # the rest of an event stands around it
+            body = the_body(payload)
+            assert len(body["formatted_body"]) <= 10_000
+            assert len(json.dumps(body)) < 65_536 - 4_096  # the rest of an event stands around it
+            cut += body["formatted_body"].endswith("<br>...")
+    assert cut
 
 
 def failure(code: str, **more: Any) -> bytes:

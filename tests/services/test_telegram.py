@@ -92,6 +92,11 @@ def test_a_message_fits() -> None:
             assert 1 <= len(text.encode("utf-16-le")) // 2 <= 4096
 
 
+def test_markup_does_not_count() -> None:
+    for payload in endless('"'):
+        assert not the_body(payload)["text"].endswith("\n...")
+
+
 def test_what_counts_is_what_is_shown() -> None:
     assert shown('<a href="http://sprint.ly/">&lt;a&amp;&#x27;</a>\n\U0001f643') == 7
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import string
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -105,6 +106,10 @@ def test_no_text_is_markup_once_it_is_escaped(text: str) -> None:
     assert active(re.sub(" {2,}|^ +", " ", escape(text), flags=re.MULTILINE)) == []
     assert re.fullmatch(r"[\w\s,'\"]*", re.sub("&#[0-9]+;", "", escape(text)))
     assert html.unescape(escape(text)) == text
+
+
+def test_every_mark_but_commas_and_quotes_is_an_entity() -> None:
+    assert re.sub("&#[0-9]+;", "", escape(string.punctuation)) == "\"',"
 
 
 def test_no_address_ends_its_link() -> None:
