@@ -20,6 +20,12 @@ def fields(body: bytes) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def inner(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a field that is an object itself, else one without fields."""
+    value = answer.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
 def text(answer: Mapping[str, Any], name: str) -> str:
     """Return a field that is text, else nothing."""
     value = answer.get(name)

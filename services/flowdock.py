@@ -1,8 +1,7 @@
 """Posts each event to a Flowdock flow, where each item is a thread.
 
-- Messages: https://www.flowdock.com/api/messages, threads: https://www.flowdock.com/api/threads
-- The kinds of messages: https://www.flowdock.com/api/message-types
-- Sources and their tokens: https://www.flowdock.com/api/integration-getting-started
+- Messages: https://www.flowdock.com/api/messages and https://www.flowdock.com/api/message-types
+- Threads, and tokens: https://www.flowdock.com/api/threads, https://www.flowdock.com/api/integration-getting-started
 
 Its push API to the team inbox, with a token in the address, was deprecated for this one, and Flowdock itself closed in
 2023 (source: https://github.com/flowdock/api-docs). No limit of its rate is documented.
@@ -18,7 +17,6 @@ from services._addresses import BaseUrl, under
 from services._html import escape, link
 from services._messages import COLOURS, Message, message
 
-# Of the ten colours that the badge with an item's status may have.
 NAMED = {COLOURS["story"]: "green", COLOURS["task"]: "grey", COLOURS["defect"]: "red", COLOURS["test"]: "cyan"}
 OTHER = "lime"
 AUTHOR = "Sprint.ly"
@@ -33,8 +31,7 @@ class Service(ServiceBase):
     1. In Flowdock, under *Account*, *Developer applications*, create an application, or choose one you have.
     2. On its page, under *Tools*, generate a source for your flow.
     3. `auth_token` is the *flow token* that is shown once now. The API token of a flow or a person does not fit.
-    4. `url` is the address of your server, if it speaks Flowdock's API. Without it, Flowdock's own is meant, which is
-       closed.
+    4. `url` is the address of your server that speaks Flowdock's API. Flowdock's own, the default, is closed.
 
     New items, comments, favorites, blocks and deploys are announced, unless your subscription names other events.
     """
@@ -71,16 +68,13 @@ def thread_id(payload: Payload, said: Message) -> str:
 
 def thread(said: Message) -> dict[str, Any]:
     """Return the thread: the item as it is now, as far as the event tells; what would be empty is left out."""
-    status = next((field.text for field in said.fields if field.label == "Status"), "")
+    # A value is one line: of HTML it takes links only.
+    fields = {field.label: escape(field.text.replace("\n", "; ")) for field in said.fields}
+    status = fields.pop("Status", "")
     shown = {
         "title": escape(said.subject.listed() or said.product) or AUTHOR,
         "external_url": said.subject.url,
-        "status": {"value": escape(status), "color": NAMED.get(said.colour, OTHER)} if status else None,
-        "fields": [
-            # A value is one line: of HTML it takes links only.
-            {"label": field.label, "value": escape(field.text.replace("\n", "; "))}
-            for field in said.fields
-            if field.label != "Status"
-        ],
+        "status": {"value": status, "color": NAMED.get(said.colour, OTHER)} if status else None,
+        "fields": [{"label": label, "value": value} for label, value in fields.items()],
     }
     return {name: value for name, value in shown.items() if value}

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import uuid
 
-from pydantic import field_validator
-
 from services import Field, Judgement, Meaning, Payload, Secret, ServiceBase, ServiceOptions, listen_to
 from services._addresses import BaseUrl, under
 from services._automatic import tamed
@@ -47,25 +45,16 @@ class Service(ServiceBase):
 
         url: BaseUrl = Field(description="The homeserver's address.")
         access_token: Secret = Field(description="The access token of the account that sends.")
-        room_id: str = Field(description="The room's internal ID, such as !abc:example.org.")
-
-        @field_validator("room_id")
-        @classmethod
-        def _is_no_alias(cls, room: str) -> str:
-            if not room.startswith("!"):
-                raise ValueError("it does not begin with !, as a room's ID does")
-            return room
+        room_id: str = Field(description="The room's internal ID, such as !abc:example.org.", pattern="^!")
 
     @listen_to("*.created")
     def send(self, payload: Payload) -> None:
         """Put one message; however often a delivery is repeated, its transaction stays the same, and so one message."""
         said = message(payload)
         transaction = self.session.delivery_id or str(uuid.uuid4())
+        path = ("_matrix", "client", "v3", "rooms", self.options.room_id, "send", "m.room.message", transaction)
         self.session.put(
-            under(
-                self.options.url,
-                *("_matrix", "client", "v3", "rooms", self.options.room_id, "send", "m.room.message", transaction),
-            ),
+            under(self.options.url, *path),
             json={
                 "msgtype": "m.notice",  # what automatic senders use, so that no other of them answers
                 "body": said.line(tamed),

@@ -1,51 +1,24 @@
 """Posts each event to a Telegram chat by a bot.
 
-- The request, its limits and HTML style: https://core.telegram.org/bots/api#sendmessage and #html-style
+- The request and its limits: https://core.telegram.org/bots/api#sendmessage
 - Errors: https://core.telegram.org/bots/api#making-requests and #responseparameters
-- Rates: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
-
-HTML is chosen over MarkdownV2, since three characters are all that it takes to escape it.
 """
 
 from __future__ import annotations
 
-import html
 import re
-from functools import cached_property
-from typing import Any
 
-from services import (
-    Field,
-    Judgement,
-    Meaning,
-    Payload,
-    RateLimit,
-    Secret,
-    SecretUrl,
-    ServiceBase,
-    ServiceOptions,
-    listen_to,
-)
+from services import Field, Judgement, Meaning, Payload, RateLimit, Secret, ServiceBase, ServiceOptions, listen_to
 from services._addresses import BaseUrl, under
-from services._automatic import JOINER
-from services._bodies import fields, number, text
-from services._html import HTML, escape
+from services._bodies import fields, inner, number, text
 from services._lines import told
 from services._messages import message
+from services._telegram_html import TELEGRAM, shown
 
-LONGEST = 4096
-"""Characters of a message: of what is shown, not of the markup. Here units of UTF-16 count, which are never fewer."""
-
-# Telegram finds in any text what others leave alone: #hashtags, $CASHTAGS, /commands and addresses by number.
-_AUTOMATIC = re.compile(r"(?<=[#$])(?=\w*[^\W\d])|(?<=/)(?=\w)|(?<=\d\.)(?=\d+\.\d+\.\d)")
+LONGEST = 4096  # characters that are shown, without the markup; units of UTF-16, which count here, are never fewer
 
 # The descriptions of 403 that say that no message will ever arrive there, until somebody lets the bot in again.
 _SHUT_OUT = re.compile(r"blocked|kicked|deleted|deactivated|not a member")
-
-
-def tamed(text: str) -> str:
-    """Return markup for the text that has no tag, link, mention, hashtag or command."""
-    return escape(_AUTOMATIC.sub(JOINER, text))
 
 
 class Service(ServiceBase):
@@ -73,28 +46,22 @@ class Service(ServiceBase):
         message_thread_id: int | None = Field(None, description="The topic's number, in groups that have topics.")
         url: BaseUrl = Field("https://api.telegram.org", description="The address of the Bot API server.")
 
-    # "not be able to send more than 20 messages per minute to the same group":
-    # https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
+    # 20 a minute to a group: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
     rate = RateLimit(per_second=0.25, burst=5)
-
-    @cached_property
-    def address(self) -> Any:
-        """Where messages go; the session takes a secret address as it is."""
-        bot = f"bot{self.options.token.get_secret_value()}"
-        return SecretUrl(under(self.options.url, bot, "sendMessage", safe=":"))
 
     @listen_to("*.created")
     def send(self, payload: Payload) -> None:
         """Send one message."""
         body = {
             "chat_id": self.options.chat_id,
-            "text": told(message(payload), HTML._replace(escape=tamed, newline="\n"), LONGEST, size=shown),
+            "text": told(message(payload), TELEGRAM, LONGEST, size=shown),
             "parse_mode": "HTML",
             "link_preview_options": {"is_disabled": True},
         }
         if self.options.message_thread_id is not None:
             body["message_thread_id"] = self.options.message_thread_id
-        self.session.post(self.address, json=body)
+        bot = f"bot{self.options.token.get_secret_value()}"
+        self.session.post(under(self.options.url, bot, "sendMessage", safe=":"), json=body)
 
     def judge(self, status: int, body: bytes) -> Judgement | None:
         """Go by `ok`, `error_code` and `parameters`, which say more than the status."""
@@ -102,8 +69,7 @@ class Service(ServiceBase):
         if answer.get("ok") is not False:
             return None
         code, said = number(answer, "error_code") or status, text(answer, "description")
-        parameters = answer.get("parameters")
-        parameters = parameters if isinstance(parameters, dict) else {}
+        parameters = inner(answer, "parameters")
         wait, moved = number(parameters, "retry_after"), parameters.get("migrate_to_chat_id")
         if code == 429 or wait is not None:
             return Judgement(Meaning.THROTTLED, said, wait)
@@ -112,8 +78,3 @@ class Service(ServiceBase):
         if code == 403 and _SHUT_OUT.search(said):
             return Judgement(Meaning.GONE, said)
         return Judgement(Meaning.PERMANENT if 400 <= code < 500 else Meaning.TRANSIENT, said)
-
-
-def shown(markup: str) -> int:
-    """Return how much of the markup is shown, in units of UTF-16."""
-    return len(html.unescape(re.sub("<[^>]*>", "", markup)).encode("utf-16-le")) // 2

@@ -61,7 +61,7 @@ def test_without_a_delivery_each_message_is_a_transaction_of_its_own() -> None:
 def test_an_alias_is_no_room() -> None:
     with pytest.raises(OptionsError) as caught:
         Service({**OPTIONS, "room_id": "#dev:example.org"})
-    assert str(caught.value) == "matrix: room_id is wrong: it does not begin with !, as a room's ID does"
+    assert str(caught.value) == "matrix: room_id is wrong: string should match pattern '^!'"
 
 
 def test_nobody_writes_markup_into_a_message() -> None:
