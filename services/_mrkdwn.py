@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from services._automatic import tamed
+
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 # Slack has no escape for its formatting marks, so one that could begin or end something becomes a sign that looks like
@@ -29,17 +31,13 @@ _MARK = re.compile(rf"[`\uff40]|(?<![A-Za-z0-9])[{_SPANS}](?=\S)|(?<=\S)[{_SPANS
 _QUOTE = re.compile(r"^[>\uff1e]", re.MULTILINE)
 _NO_QUOTE = "\u203a"
 
-# Slack turns bare addresses and names of hosts into links, and webhooks cannot switch that off: `parse` has no effect
-# there (https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be). An invisible joiner within breaks them
-# up, and also keeps @here from being read as a mention.
-_AUTOMATIC = re.compile(r"(?<=:)(?=//)|(?<=\w\.)(?=[^\W\d_])|(?<=@)(?=\w)")
-_JOINER = "\u2060"
-
 
 def escape(text: str) -> str:
     """Return markup for the text that has no link, mention, quotation or formatting."""
-    tame = _QUOTE.sub(_NO_QUOTE, _MARK.sub(lambda mark: _LOOKALIKES[mark[0]], text))
-    return entities(_AUTOMATIC.sub(_JOINER, tame))
+    unmarked = _QUOTE.sub(_NO_QUOTE, _MARK.sub(lambda mark: _LOOKALIKES[mark[0]], text))
+    # Webhooks cannot switch automatic links off: `parse` has no effect there
+    # (https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be).
+    return entities(tamed(unmarked))
 
 
 def entities(text: str) -> str:
