@@ -7,39 +7,22 @@ from __future__ import annotations
 
 import re
 
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+from services._inert import unformatted, unlinked
 
-# Slack has no escape for its formatting marks, so one that could begin or end something becomes a sign that looks like
-# it. Within a word (snake_case) and between spaces a mark formats nothing, and stays. The wide forms of East Asian
-# keyboards count for Slack as the marks themselves, as its users found
-# (https://github.com/yhatt/jsx-slack/blob/main/docs/about-escape-and-exact-mode.md).
-_LOOKALIKES = {
-    "*": "\u2217",
-    "\uff0a": "\u2217",
-    "_": "\u02cd",
-    "\uff3f": "\u02cd",
-    "~": "\u223c",
-    "`": "\u02cb",
-    "\uff40": "\u02cb",
-}
-_SPANS = "*_~\uff0a\uff3f"
-_MARK = re.compile(rf"[`\uff40]|(?<![A-Za-z0-9])[{_SPANS}](?=\S)|(?<=\S)[{_SPANS}](?![A-Za-z0-9])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 # At the beginning of a line even an escaped > makes a quotation.
 _QUOTE = re.compile(r"^[>\uff1e]", re.MULTILINE)
 _NO_QUOTE = "\u203a"
 
-# Slack turns bare addresses and names of hosts into links, and webhooks cannot switch that off: `parse` has no effect
-# there (https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be). An invisible joiner within breaks them
-# up, and also keeps @here from being read as a mention.
-_AUTOMATIC = re.compile(r"(?<=:)(?=//)|(?<=\w\.)(?=[^\W\d_])|(?<=@)(?=\w)")
-_JOINER = "\u2060"
-
 
 def escape(text: str) -> str:
-    """Return markup for the text that has no link, mention, quotation or formatting."""
-    tame = _QUOTE.sub(_NO_QUOTE, _MARK.sub(lambda mark: _LOOKALIKES[mark[0]], text))
-    return entities(_AUTOMATIC.sub(_JOINER, tame))
+    """Return markup for the text that has no link, mention, quotation or formatting.
+
+    Slack has no escape for its formatting marks, and webhooks cannot keep it from turning bare addresses into links:
+    `parse` has no effect there (https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be).
+    """
+    return entities(unlinked(_QUOTE.sub(_NO_QUOTE, unformatted(text))))
 
 
 def entities(text: str) -> str:
