@@ -28,7 +28,7 @@ _SPANS = "*_~\uff0a\uff3f"
 _MARK = re.compile(rf"[`\uff40]|(?<![A-Za-z0-9])[{_SPANS}](?=\S)|(?<=\S)[{_SPANS}](?![A-Za-z0-9])")
 # What follows < may be a tag or Slack's kind of mention, what follows ] the address of a link; and headings, quotations
 # and lists begin at the beginning of a line.
-_OPENED = re.compile(r"(?<=<)(?=\S)|(?<=\])(?=[(\[:])|^(?=\s*(?:[#>\uff1e+|=-]|\d+[.)]))", re.MULTILINE)
+_OPENED = re.compile(r"(?<=<)(?=\S)|(?<=\])(?=[(\[:])|^(?=\s*(?:#+\s|[>\uff1e+|=-]|\d+[.)]))", re.MULTILINE)
 
 
 def unlinked(text: str) -> str:

@@ -22,9 +22,10 @@ from consumer.guarded import Guard, GuardedSession
 from consumer.subscriptions import parse_subscriptions
 from consumer.wire import Answer, AnswerKind
 from consumer.workers import Workers
-from services import NotDelivered, OptionsError, Payload, RecordingSession, ServiceError, get_available_services
+from services import NotDelivered, OptionsError, Payload, RecordingSession, ServiceError
+from services._apprise import MISSING, fitted
 from services._messages import message
-from services.apprise import MISSING, Service, fitted
+from services.apprise import Service
 
 ROOT = Path(__file__).parents[2]
 ACTIONS = ("created", "updated", "deleted", "archived")
@@ -120,7 +121,10 @@ def test_an_address_that_is_not_permitted_is_not_connected_to() -> None:
 
 def test_mails_of_apprise_are_not_connected_to_either() -> None:
     with Receiver() as receiver:
-        answer = answer_of(f"mailto://joe:secret@127.0.0.1:{receiver.port}/?to=a@b.example", allow="10.0.0.0/8")
+        answer = answer_of(
+            f"mailto://joe:secret@localhost:{receiver.port}/?from=c@d.example&to=a@b.example&smtp=127.0.0.1",
+            allow="10.0.0.0/8",
+        )
         assert answer.kind is AnswerKind.REFUSED
         assert receiver.connections == 0
 
@@ -144,7 +148,7 @@ def test_every_event_makes_a_title_and_a_text(name: str, action: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("action", [*ACTIONS, HOSTILE])
 def test_nobody_writes_markup_links_or_mentions(name: str, action: str) -> None:
-    active = re.compile(r"<[!@#/a-z]|\]\(|\]:|\w+://|\w\.[a-z]{2,}|@\w|`|(?<!\w)[*_~]\S|^\s*[#>]", re.I | re.M)
+    active = re.compile(r"<[!@#/a-z]|\]\(|\]:|\w+://|\w\.[a-z]{2,}|@\w|`|(?<!\w)[*_~]\S|^\s*(?:#+\s|>)", re.I | re.M)
     title, body = fitted(message({**hostile(documented(name)), "action": action}), 250, 32_768)
     for text in (title, re.sub(r"http://sprint\.ly/\S*", "", body)):
         assert active.findall(text) == []
@@ -200,7 +204,7 @@ def test_the_address_is_a_secret_and_so_is_what_it_is_made_of() -> None:
 
 def test_each_address_is_a_subscription() -> None:
     entry = {"id": "push", "product": 1, "service": "apprise", "options": {"urls": ["json://a/", "json://b/"]}}
-    found = parse_subscriptions(json.dumps({"subscriptions": [entry]}), get_available_services(), {})
+    found = parse_subscriptions(json.dumps({"subscriptions": [entry]}), {})
     assert len({each.id for each in found}) == 2
 
 

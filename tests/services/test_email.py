@@ -27,7 +27,7 @@ from consumer.guarded import AddressInfo, Guard, GuardedSession
 from consumer.subscriptions import parse_subscriptions
 from consumer.wire import Answer, AnswerKind
 from consumer.workers import Workers
-from services import OptionsError, Payload, RecordingSession, ServiceBase, ServiceError, get_available_services
+from services import OptionsError, Payload, RecordingSession, ServiceBase, ServiceError
 from services.email import Service
 
 ID = "3f2a0c1e-0000-5000-8000-000000000000"
@@ -280,7 +280,7 @@ def test_each_recipient_is_a_subscription() -> None:
     entry = {"id": "mail", "product": 1, "service": "email"}
     options = OPTIONS | {"recipients": ["a@example.com", "b@example.com"]}
     text = json.dumps({"subscriptions": [{**entry, "options": options}]})
-    found = parse_subscriptions(text, get_available_services(), {})
+    found = parse_subscriptions(text, {})
     assert [each.service.options.recipients for each in found] == [("a@example.com",), ("b@example.com",)]
     assert len({each.id for each in found}) == 2
 

@@ -97,9 +97,8 @@ def test_each_block_of_each_product_has_an_alert_of_its_own() -> None:
 
 
 def test_other_models_are_not_listened_to() -> None:
-    heard = {
-        f"{name}.{action}" for name in NAMES for action in ACTIONS if matches(Service.events, name.title(), action)
-    }
+    models = [name.title() for name in NAMES]
+    heard = {f"{model}.{action}" for model in models for action in ACTIONS if matches(Service.events, model, action)}
     assert heard == {"Block.created", "Block.updated", "Block.deleted"}
 
 
