@@ -259,6 +259,8 @@ def _cause(error: BaseException) -> str:
             return "no connection in time"
         case requests.Timeout() | TimeoutError():
             return "it took too long"
+        case smtplib.SMTPServerDisconnected(__context__=TimeoutError()):  # what smtplib makes of a time-out
+            return "it took too long"
         case http.client.RemoteDisconnected() | smtplib.SMTPServerDisconnected():
             return "it closed the connection"
         case OSError(errno=int(number)):

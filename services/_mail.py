@@ -40,7 +40,10 @@ def is_mailbox(text: str) -> bool:
 
 def is_sender(text: str) -> bool:
     """Return whether the text is such an address, or a name with one in <>."""
-    return text.isprintable() and is_mailbox(parseaddr(text)[1])
+    name, address = parseaddr(text)
+    # What parseaddr passes over, a second address for one, must not be lost silently.
+    whole = text in (address, f"{name} <{address}>", f'"{name}" <{address}>')
+    return text.isprintable() and whole and is_mailbox(address)
 
 
 def mail(said: Message, product: int | None, delivery_id: str, sender: str, recipient: str) -> EmailMessage:

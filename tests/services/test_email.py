@@ -265,6 +265,10 @@ def test_any_payload_is_one_bounded_mail(payload: Payload) -> None:
             "sender is wrong: neither an address, such as hooks@example.com, nor a name with one in <>",
         ),
         (
+            {"sender": "a@b.c, x@y.z"},
+            "sender is wrong: neither an address, such as hooks@example.com, nor a name with one in <>",
+        ),
+        (
             {"sender": "Sprint.ly"},
             "sender is wrong: neither an address, such as hooks@example.com, nor a name with one in <>",
         ),
@@ -285,6 +289,20 @@ def test_each_recipient_is_a_subscription() -> None:
     assert len({each.id for each in found}) == 2
 
 
+@pytest.mark.parametrize(
+    ("sender", "name", "domain"),
+    [
+        ("hooks@acme.example", "", "acme.example"),
+        ('"Acme, hooks" <hooks@b.example>', "Acme, hooks", "b.example"),
+        ("Büro <hooks@localhost>", "Büro", "localhost"),
+    ],
+)
+def test_the_sender_may_have_a_name(sender: str, name: str, domain: str) -> None:
+    mail = made(documented("item"), sender=sender)
+    assert mail["From"].addresses[0].display_name == name
+    assert mail["Message-ID"].endswith(f"@{domain}>")
+
+
 def test_the_instructions_name_every_option() -> None:
     assert (Service.name, Service.title) == ("email", "Email")
     assert all(f"`{name}`" in Service.description for name in Service.Options.model_fields)
@@ -302,12 +320,14 @@ def resolver(address: str = "127.0.0.1") -> Callable[[str, int], list[AddressInf
     return lambda _host, port: [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))]
 
 
-def answer_of(bound: ServiceBase, payload: Payload, pem: Path, allow: str = "127.0.0.0/8") -> Answer:
+def answer_of(
+    bound: ServiceBase, payload: Payload, pem: Path, allow: str = "127.0.0.0/8", patience: float = 15.0
+) -> Answer:
     """Return what one attempt in the consumer comes to."""
     guard = Guard(EgressPolicy(parse_cidrs(allow)), resolve=resolver())
 
     async def main() -> Answer:
-        workers = Workers(session=lambda own: GuardedSession(guard, own, ca_bundle=pem))
+        workers = Workers(session=lambda own: GuardedSession(guard, own, ca_bundle=pem, read_timeout=patience))
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         workers.start(bound, payload, ID, future.set_result)
         try:
@@ -414,6 +434,13 @@ def test_a_certificate_of_somebody_else_is_not_trusted(security: str, pem: Path,
     assert other.kind is AnswerKind.TRANSIENT
     assert "its certificate is not trusted" in other.error
     assert server.mails == []
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_server_that_says_nothing_is_not_waited_for_for_ever(security: str, pem: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        answer = answer_of(bound(silent.getsockname()[1], security=security), documented("item"), pem, patience=0.2)
+    assert answer == Answer(AnswerKind.TRANSIENT, error="no answer: it took too long")
 
 
 def test_an_address_that_is_not_permitted_is_not_connected_to(pem: Path, context: ssl.SSLContext) -> None:
