@@ -73,9 +73,9 @@ wheel: $(READY) ## Build the wheel and try it in an environment of its own.
 	"$$place/bin/python" $(PIP) install --quiet --no-deps "$$wheel" && \
 	cd "$$place" && bin/sprintly-services --version && bin/sprintly-services --help >/dev/null
 
-image: ## Build the Docker image; BASE_IMAGE and PIP_INDEX_URL are heeded (docs/docker.md).
+image: ## Build the Docker image; BASE_IMAGE, REQUIREMENTS and PIP_INDEX_URL are heeded (docs/docker.md).
 	@docker build --tag sprintly-services \
-	$(addprefix --build-arg$() ,BASE_IMAGE PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST) \
+	$(addprefix --build-arg$() ,BASE_IMAGE REQUIREMENTS PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST) \
 	--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
 
@@ -88,8 +88,9 @@ lock: ## Make the lock files anew from pyproject.toml (ARGS=--upgrade takes the 
 	@build/lock/bin/python $(PIP) install --quiet pip-tools==$(PIP_TOOLS)
 	@unset PIP_FIND_LINKS; \
 	$(COMPILE) $(ARGS) --output-file requirements.lock && \
-	$(COMPILE) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	@for lock in requirements.lock requirements-dev.lock; do \
+	$(COMPILE) $(ARGS) --extra apprise --constraint requirements.lock --output-file requirements-apprise.lock && \
+	$(COMPILE) $(ARGS) --extra dev --constraint requirements-apprise.lock --output-file requirements-dev.lock
+	@for lock in requirements.lock requirements-apprise.lock requirements-dev.lock; do \
 	{ echo '# Made from pyproject.toml by "make lock"; every file is known by its hash.'; cat $$lock; } >build/new && \
 	mv build/new $$lock; done
 

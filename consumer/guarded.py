@@ -6,10 +6,15 @@ The transport asks the same policy at the same place: where the address that is 
 
 from __future__ import annotations
 
+import errno
 import socket
+import ssl
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -67,6 +72,27 @@ class Guard:
             raise Refused(f"no connection to {host}: {self._policy.reason(found[0][4][0])}")
         return _first_that_answers(permitted, timeout, options)
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Have connections that a library opens by itself meanwhile judged as well, in this context.
+
+        Python tells of each before it is made, whoever makes it, by the address itself: one that is not permitted
+        fails with an OSError, and so does one by a name, of which nobody knows yet where it leads. Where the library
+        gives up because of that, Refused is raised. Nothing is told of threads that the library starts without this
+        context, nor of what C code connects to by itself.
+        """
+        _have_python_tell()
+        watch = _Watch(self._policy)
+        token = _watch.set(watch)
+        try:
+            yield
+        except Exception as error:
+            if watch.refused and not watch.permitted:
+                raise Refused(f"no connection: {watch.refused}") from error
+            raise
+        finally:
+            _watch.reset(token)
+
     def _found(self, host: str, port: int) -> Sequence[AddressInfo]:
         try:
             return self._resolve(host, port)
@@ -93,6 +119,39 @@ class Guard:
             ConnectionCls = GuardedTlsConnection
 
         return {"http": GuardedPool, "https": GuardedTlsPool}
+
+
+class _Watch:
+    """What became of the addresses that a library wanted to connect to."""
+
+    def __init__(self, policy: EgressPolicy) -> None:
+        self._policy = policy
+        self.permitted = False
+        self.refused = ""
+
+    def judge(self, address: object) -> None:
+        """Raise PermissionError, which goes on to a host's next address, for one that is not permitted."""
+        host = str(address[0] if isinstance(address, tuple) and address else address)
+        if reason := self._policy.reason(host):
+            self.refused = self.refused or reason
+            raise PermissionError(errno.EACCES, reason)
+        self.permitted = True
+
+
+_watch: ContextVar[_Watch | None] = ContextVar("_watch", default=None)
+# Their second argument is the address: https://docs.python.org/3/library/audit_events.html
+_CONNECTING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _CONNECTING and (watch := _watch.get()) is not None and arguments[1] is not None:
+        watch.judge(arguments[1])
+
+
+@cache
+def _have_python_tell() -> None:
+    """Hear of connections from now on: such a hook stays for good, so it is not there before anybody needs it."""
+    sys.addaudithook(_hear)
 
 
 def _first_that_answers(addresses: Iterable[AddressInfo], timeout: float | None, options: Options) -> socket.socket:
@@ -212,11 +271,27 @@ class GuardedSession(PingSession):
         super().__init__()
         self.delivery_id = delivery_id
         self.timeout = (connect_timeout, read_timeout)
+        self._guard = guard
+        self._ca_bundle = ca_bundle or Path(certifi.where())
         self.trust_env = False
         self.headers["User-Agent"] = user_agent
-        adapter = GuardedAdapter(guard, ca_bundle or Path(certifi.where()), answer_limit)
+        adapter = GuardedAdapter(guard, self._ca_bundle, answer_limit)
         for prefix in ("http://", "https://"):
             super().mount(prefix, adapter)
 
     def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
         """Pass: an adapter of the service's own would connect to anything."""
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """Return a connection to a permitted address of `host`; raises Refused where it has none, and OSError."""
+        opened = self._guard.connect(host, port, self.timeout[0])
+        opened.settimeout(self.timeout[1])
+        return opened
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return what trusts the same authorities as requests do."""
+        return ssl.create_default_context(cafile=self._ca_bundle)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Have what a library connects to by itself judged by the same guard."""
+        return self._guard.watching()

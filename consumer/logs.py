@@ -80,4 +80,6 @@ def _capture_stdlib(target: TextIO, renderers: list[Processor], threshold: int) 
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # What Apprise warns of may hold parts of its addresses; the service quotes it with those masked.
+    logging.getLogger("apprise").propagate = False
     logging.captureWarnings(True)

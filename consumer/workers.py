@@ -27,7 +27,7 @@ from consumer.clock import Clock, SystemClock
 from consumer.guarded import Refused
 from consumer.outcome import EXCERPT, retry_after
 from consumer.wire import Answer, AnswerKind
-from services import Payload, ServiceBase, Session
+from services import NotDelivered, Payload, ServiceBase, Session
 
 Done: TypeAlias = Callable[[Answer], None]
 
@@ -159,6 +159,8 @@ def answer_for(error: BaseException, name: str, now: float) -> Answer:
         return _of_response(error.response, now)
     if isinstance(error, Refused):
         return Answer(AnswerKind.REFUSED, error=str(error))
+    if isinstance(error, NotDelivered):
+        return Answer(AnswerKind.TRANSIENT, error=_line(str(error)))
     if isinstance(error, _IMPOSSIBLE):
         return Answer(AnswerKind.REFUSED, error=f"the request cannot be sent: {type(error).__name__}")
     if isinstance(error, smtplib.SMTPException):
@@ -256,6 +258,8 @@ def _cause(error: BaseException) -> str:
         case requests.ConnectTimeout():
             return "no connection in time"
         case requests.Timeout() | TimeoutError():
+            return "it took too long"
+        case smtplib.SMTPServerDisconnected(__context__=TimeoutError()):  # what smtplib makes of a time-out
             return "it took too long"
         case http.client.RemoteDisconnected() | smtplib.SMTPServerDisconnected():
             return "it closed the connection"

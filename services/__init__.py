@@ -18,9 +18,19 @@ from pydantic import Field
 from services._answers import Judgement, Meaning
 from services._catalogue import find_services
 from services._described import Option, described
-from services._errors import OptionsError, ServiceError
+from services._errors import NotDelivered, OptionsError, ServiceError
 from services._events import EVERYTHING, is_glob, listen_to, matches
-from services._options import Secret, SecretUrl, SecretUrls, ServiceOptions, read_options, reveal, secrets_pattern
+from services._options import (
+    Secret,
+    Secrets,
+    SecretUrl,
+    SecretUrls,
+    ServiceOptions,
+    Texts,
+    read_options,
+    reveal,
+    secrets_pattern,
+)
 from services._session import Judge, PingSession, RecordingSession, Session
 from services._signature import StandardWebhook
 
@@ -29,6 +39,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "Meaning",
+    "NotDelivered",
     "Option",
     "OptionsError",
     "Payload",
@@ -38,11 +49,13 @@ __all__ = [
     "Secret",
     "SecretUrl",
     "SecretUrls",
+    "Secrets",
     "ServiceBase",
     "ServiceError",
     "ServiceOptions",
     "Session",
     "StandardWebhook",
+    "Texts",
     "described",
     "get_available_services",
     "is_glob",

@@ -9,6 +9,13 @@ class ServiceError(Exception):
     """A service breaks the contract; the text names the module or the call."""
 
 
+class NotDelivered(ServiceError):
+    """A blocking service says that it did not get through this time: another try may go well.
+
+    The text is one sentence for the operator, without secrets.
+    """
+
+
 class OptionsError(ServiceError):
     """Options do not fit a service.
 

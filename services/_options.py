@@ -96,24 +96,31 @@ def _forms(secret: SecretStr) -> Iterator[str]:
         yield from (text, quote(text), quote(text, safe=""))
 
 
+_Address = TypeVar("_Address")
+
+
 def _one_or_many(value: object) -> object:
-    if isinstance(value, str | SecretUrl):
+    if isinstance(value, str | Secret):
         return (value,)
     if isinstance(value, list | tuple) and value:
         return value
     raise ValueError("neither an address nor a list of addresses")
 
 
-def _all_different(urls: tuple[SecretUrl, ...]) -> tuple[SecretUrl, ...]:
-    first: dict[SecretUrl, int] = {}
-    for index, url in enumerate(urls):
-        if first.setdefault(url, index) != index:
-            raise ValueError(f"numbers {first[url] + 1} and {index + 1} are the same address")
-    return urls
+def _all_different(addresses: tuple[_Address, ...]) -> tuple[_Address, ...]:
+    first: dict[_Address, int] = {}
+    for index, address in enumerate(addresses):
+        if first.setdefault(address, index) != index:
+            raise ValueError(f"numbers {first[address] + 1} and {index + 1} are the same address")
+    return addresses
 
 
 SecretUrls = Annotated[tuple[SecretUrl, ...], BeforeValidator(_one_or_many), AfterValidator(_all_different)]
 """One address or a list of different ones; always a tuple once it is read."""
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_one_or_many), AfterValidator(_all_different)]
+"""The same for addresses that are secrets, and no http or https ones."""
+Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_many), AfterValidator(_all_different)]
+"""The same for addresses that everybody may see, as those of mailboxes."""
 
 
 class ServiceOptions(BaseModel):

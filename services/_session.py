@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
+import certifi
 import requests
 from requests.adapters import BaseAdapter
 from requests.sessions import merge_setting
@@ -36,6 +40,29 @@ class Session(requests.Session):
     address or body, and for what is no HTTP request, such as a mail's Message-ID.
     """
 
+    timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+    """To connect, and without a byte of the answer, where nothing else is said; nothing bounds their sum."""
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """Return a TCP connection, for a blocking service that does not speak HTTP; raises OSError.
+
+        It has this session's time-outs. In the consumer it keeps to the rules about addresses.
+        """
+        opened = socket.create_connection((host, port), self.timeout[0])
+        opened.settimeout(self.timeout[1])
+        return opened
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return what TLS on such a connection is to be made with: certificates and names are checked."""
+        return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Return what a library that opens connections by itself is to be called in.
+
+        In the consumer such connections then keep to the rules about addresses.
+        """
+        return nullcontext()
+
 
 class PingSession(Session):
     """A real session for a service on its own: it sends, and an answer other than 2xx raises HTTPError.
@@ -44,9 +71,6 @@ class PingSession(Session):
     defaults, and where there is a delivery id each request names it. No exception shows more of the address than its
     host: the rest is often a secret.
     """
-
-    timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT)
-    """To connect, and without a byte of the answer, for requests that name none; nothing bounds their sum."""
 
     def __init__(self, judge: Judge | None = None) -> None:
         """Have 2xx answers judged, too: what a service takes for a failure raises HTTPError."""
@@ -132,6 +156,7 @@ class Recorded(requests.Response):
 
 
 _RECORDED = Recorded()
+_ONLY_BLOCKING = "send opens a connection, but here requests are only recorded: such a service sets blocking = True"
 
 
 class RecordingSession(Session):
@@ -150,6 +175,14 @@ class RecordingSession(Session):
 
     def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
         """Pass: the engine owns the wire, and without adapters nothing here can reach it."""
+
+    def connect(self, host: str, port: int) -> NoReturn:
+        """Refuse: a connection is no request."""
+        raise ServiceError(_ONLY_BLOCKING)
+
+    def guarded(self) -> NoReturn:
+        """Refuse: what a library sends cannot be recorded."""
+        raise ServiceError(_ONLY_BLOCKING)
 
     def request(  # type: ignore[override]  # the same parameters, written once
         self,

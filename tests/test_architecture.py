@@ -16,6 +16,7 @@ WRAPPED = {
     "confluent_kafka": ("consumer.broker", "consumer.registry"),
     "pycurl": ("consumer.transport",),
     "fastavro": ("consumer.codec",),
+    "apprise": ("services._apprise",),
 }
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import contextvars
 import gzip
 import itertools
 import json
+import smtplib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -355,3 +361,134 @@ def test_certificates_cannot_be_waived(pem: Path) -> None:
         with pytest.raises(ServiceError, match="verify=False"):
             guarded.get(f"https://{CERTIFIED_NAME}:{receiver.port}/")
     assert receiver.count == 0
+
+
+# What is no HTTP
+
+
+def test_a_plain_connection_is_judged_and_has_the_sessions_timeouts(receiver: Receiver) -> None:
+    with (
+        session(connect_timeout=3.0, read_timeout=7.0) as allowed,
+        allowed.connect("127.0.0.1", receiver.port) as opened,
+    ):
+        assert opened.getpeername() == ("127.0.0.1", receiver.port)
+        assert opened.gettimeout() == 7.0
+    with session(PUBLIC_ONLY) as refusing, pytest.raises(Refused, match=r"127\.0\.0\.1 is a loopback address"):
+        refusing.connect("127.0.0.1", receiver.port)
+
+
+def test_a_name_is_judged_by_what_it_resolves_to(receiver: Receiver) -> None:
+    with session(PUBLIC_ONLY, "127.0.0.1") as refusing, pytest.raises(Refused, match=r"no connection to mail\.test"):
+        refusing.connect("mail.test", receiver.port)
+
+
+def test_tls_trusts_what_requests_trust(pem: Path) -> None:
+    with Receiver(tls=tls(pem)) as receiver, session(LOOPBACK, "127.0.0.1", ca_bundle=pem) as trusting:
+        opened = trusting.connect(CERTIFIED_NAME, receiver.port)
+        with trusting.tls_context().wrap_socket(opened, server_hostname=CERTIFIED_NAME) as secured:
+            assert secured.version() in ("TLSv1.2", "TLSv1.3")
+
+
+@pytest.mark.parametrize("name", [CERTIFIED_NAME, "other.test"])
+def test_tls_trusts_nobody_else(pem: Path, name: str) -> None:
+    ca_bundle = None if name == CERTIFIED_NAME else pem
+    doubting = session(LOOPBACK, "127.0.0.1", ca_bundle=ca_bundle)
+    with (
+        Receiver(tls=tls(pem)) as receiver,
+        doubting.connect(name, receiver.port) as opened,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        doubting.tls_context().wrap_socket(opened, server_hostname=name)
+
+
+# What libraries connect to by themselves
+
+
+def reached(port: int, host: str = "127.0.0.1") -> None:
+    socket.create_connection((host, port), 5).close()
+
+
+def without_asking(port: int) -> None:
+    with socket.socket() as opened:
+        opened.connect_ex(("127.0.0.1", port))
+
+
+def by_datagram(port: int) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as opened:
+        opened.sendto(b"x", ("127.0.0.1", port))
+
+
+def by_message(port: int) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as opened:
+        opened.sendmsg([b"x"], [], 0, ("127.0.0.1", port))
+
+
+def test_a_library_may_connect_to_what_is_permitted(receiver: Receiver) -> None:
+    with session() as allowed, allowed.guarded():
+        reached(receiver.port)
+        assert requests.get(receiver.url, timeout=5).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [
+        reached,
+        lambda port: reached(port, "localhost"),
+        lambda port: requests.get(f"http://127.0.0.1:{port}/", timeout=5),
+        lambda port: smtplib.SMTP("127.0.0.1", port, timeout=5),
+        without_asking,
+        by_datagram,
+        by_message,
+        lambda port: asyncio.run(asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 5)),
+    ],
+)
+def test_a_library_may_not_connect_to_anything_else(receiver: Receiver, connect: Callable[[int], object]) -> None:
+    with session(PUBLIC_ONLY) as refusing, pytest.raises(Refused) as caught, refusing.guarded():
+        connect(receiver.port)
+    assert str(caught.value).startswith("no connection: ")
+    assert "is a loopback address, and SPRINTLY_EGRESS_ALLOW does not list it" in str(caught.value)
+    assert nothing_came(receiver)
+
+
+def test_a_name_that_nobody_looked_up_is_not_connected_to(receiver: Receiver) -> None:
+    refused = pytest.raises(Refused, match="'localhost' is not an IP address")
+    with socket.socket() as opened, refused, session().guarded():
+        opened.connect(("localhost", receiver.port))
+    assert nothing_came(receiver)
+
+
+def test_another_socket_of_this_machine_is_not_connected_to(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as opened:
+        listener.bind(path)
+        listener.listen()
+        with session() as allowed, pytest.raises(Refused, match="is not an IP address"), allowed.guarded():
+            opened.connect(path)
+
+
+def test_a_library_that_finds_a_permitted_address_is_not_refused(receiver: Receiver) -> None:
+    def gives_up() -> None:
+        with session(EgressPolicy(parse_cidrs("127.0.0.1"))).guarded():
+            with contextlib.suppress(PermissionError):
+                reached(receiver.port, "127.0.0.2")
+            reached(receiver.port)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        gives_up()
+
+
+def test_a_library_that_makes_do_without_is_not_refused(receiver: Receiver) -> None:
+    with session(PUBLIC_ONLY) as refusing, refusing.guarded(), contextlib.suppress(PermissionError):
+        reached(receiver.port)
+    assert nothing_came(receiver)
+
+
+def test_nobody_else_is_watched(receiver: Receiver) -> None:
+    with session(PUBLIC_ONLY) as refusing:
+        with refusing.guarded():
+            with ThreadPoolExecutor(1) as other:
+                other.submit(reached, receiver.port).result()
+            with ThreadPoolExecutor(1) as same, pytest.raises(PermissionError):
+                same.submit(contextvars.copy_context().run, reached, receiver.port).result()
+        reached(receiver.port)

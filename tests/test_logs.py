@@ -18,7 +18,7 @@ from consumer import logs
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    root, urllib3 = logging.getLogger(), logging.getLogger("urllib3")
+    root, urllib3, apprise = logging.getLogger(), logging.getLogger("urllib3"), logging.getLogger("apprise")
     before = root.handlers[:], root.level, urllib3.level
     yield
     structlog.reset_defaults()
@@ -26,6 +26,7 @@ def _as_it_was() -> Iterator[None]:
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     urllib3.setLevel(before[2])
+    apprise.propagate = True
 
 
 class Terminal(io.StringIO):
@@ -140,6 +141,7 @@ def test_other_libraries_are_heard_from_warnings_upwards_even_when_debugging() -
     logs.configure("json", "debug", stream)
     logging.getLogger("urllib3.connectionpool").debug("POST /services/T0/planted")
     logging.getLogger("urllib3.connection").warning("Failed to parse headers (url=https://x/planted)")
+    logging.getLogger("apprise").warning("Could not load URL: json://x/planted")
     logging.getLogger("asyncio").info("using selector")
     logs.get_logger("consumer.x").debug("ours")
     assert [line["event"] for line in lines(stream)] == ["ours"]

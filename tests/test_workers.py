@@ -30,7 +30,7 @@ from consumer.outcome import Verdict, outcome_of
 from consumer.subscriptions import parse_subscriptions
 from consumer.wire import Answer, AnswerKind
 from consumer.workers import Workers
-from services import Payload, RecordingSession, Secret, ServiceBase, ServiceOptions, Session
+from services import NotDelivered, Payload, RecordingSession, Secret, ServiceBase, ServiceOptions, Session
 
 T = TypeVar("T")
 Send = Callable[[Any, Payload], object]
@@ -782,6 +782,11 @@ def test_a_mail_servers_reply_is_quoted(replies: dict[str, object], kind: Answer
     with mail_server(replies) as port:
         answer = answer_of(mailing(port))
     assert answer == Answer(kind, error=f"the mail server answered {said}")
+
+
+def test_a_service_may_say_that_it_did_not_get_through() -> None:
+    answer = answer_of(raising(NotDelivered(f"not this\ntime: {SECRET}")))
+    assert answer == Answer(AnswerKind.TRANSIENT, error="not this time: **********")
 
 
 def test_a_mail_that_is_taken_is_delivered() -> None:

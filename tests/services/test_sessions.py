@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from receivers import Receiver, Reply
+from receivers import Receiver, Reply, certificate
 
 from services import (
     Field,
@@ -325,3 +328,25 @@ def test_a_recorded_request_may_name_its_delivery() -> None:
     assert request.url == "http://127.0.0.1/rooms/an-id"
     (request,) = record(service, {})
     assert request.url == "http://127.0.0.1/rooms/"
+
+
+def test_alone_a_session_connects_with_its_timeouts(receiver: Receiver) -> None:
+    with PingSession().connect("127.0.0.1", receiver.port) as opened:
+        assert opened.getpeername() == ("127.0.0.1", receiver.port)
+        assert opened.gettimeout() == 15.0
+    with PingSession().guarded():
+        socket.create_connection(("127.0.0.1", receiver.port), 5).close()
+
+
+def test_alone_tls_checks_certificates_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = PingSession().tls_context()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path)))
+    assert len(PingSession().tls_context().get_ca_certs()) == 1
+
+
+def test_a_recorded_connection_says_what_to_do() -> None:
+    with pytest.raises(ServiceError, match="blocking = True"):
+        RecordingSession().connect("127.0.0.1", 1)
+    with pytest.raises(ServiceError, match="blocking = True"):
+        RecordingSession().guarded()
