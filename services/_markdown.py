@@ -52,14 +52,14 @@ COMMONMARK = Dialect(
     entities={"&": "&amp;", "<": "&lt;"},
 )
 MATTERMOST = Dialect(
-    # Any word with a colon may be an address, and a colon begins most emoticons; #word and ~word are links. A line of =
-    # makes a heading of the one above, and has no escape.
+    # Any word with a colon may be an address, and a colon begins most emoticons; #word and ~word are links.
     breaks=re.compile(
-        rf"{_BREAKS}|{_NAMES}|(?<=[:;])(?=\S)|(?<=[#~])(?=\w)|(?<=<)(?=/?3)|(?<=\bx)(?=-d\b)|(?<==)(?==)", re.IGNORECASE
+        rf"{_BREAKS}|{_NAMES}|(?<=[:;])(?=\S)|(?<=[#~])(?=\w)|(?<=<)(?=/?3)|(?<=\bx)(?=-d\b)", re.IGNORECASE
     ),
     # Before a letter or a digit a backslash is text, and one with a backslash in front would be two.
     marks=re.compile(r"[`*_~|>\[\]()!{}]|\\(?![A-Za-z0-9])|(?<!\S)[#+-]|(?<=\d)[.)](?=\s|$)"),
-    entities={"&": "&amp;", "<": "&lt;", "$": "&#36;"},  # two dollars make a formula
+    # Two dollars make a formula, a line of = a heading of the line above: neither has a backslash escape here.
+    entities={"&": "&amp;", "<": "&lt;", "$": "&#36;", "=": "&#61;"},
 )
 TELEGRAM = Dialect(
     breaks=re.compile(rf"{_BREAKS}|{_NAMES}|(?<=[#$/])(?=\w)", re.IGNORECASE),  # #word, $WORD and /word are links
@@ -75,6 +75,11 @@ def escape(text: str, dialect: Dialect) -> str:
     broken = dialect.breaks.sub(JOINER, text)
     marked = dialect.marks.sub(lambda mark: f"\\{mark[0]}", broken)
     return "".join(dialect.entities.get(character, character) for character in marked) if dialect.entities else marked
+
+
+def unlinked(text: str) -> str:
+    """Return text for where there is no markup at all, but clients may make links of addresses, or mentions of @all."""
+    return COMMONMARK.breaks.sub(JOINER, text)
 
 
 # What could end the address or, for a parser that looks for formatting first, begin some.
