@@ -40,7 +40,7 @@ _BREAKS = r"(?<=:)(?=//)|(?<=@)(?=\S)|(?<=:)(?=[\w+-]+:)"
 _NAMES = r"(?<=\.)(?=[^\W\d_])|(?<=\bwww)(?=\d{0,3}\.)|(?<=\bmailto:)|(?<=\btel:)"
 # A list may begin with -, + or 1. and a heading with #, at the beginning of a line; anywhere else, the backslash is
 # as good and does no harm.
-_LEADING = r"(?<!\S)[#+=-]|(?<=\d)[.)](?=\s|$)"
+_LEADING = r"(?<!\S)(?:[+-]|#(?=#*(?:\s|$)))|(?<=\d)[.)](?=\s|$)"
 
 DISCORD = Dialect(
     breaks=re.compile(_BREAKS),
@@ -48,16 +48,17 @@ DISCORD = Dialect(
 )
 COMMONMARK = Dialect(
     breaks=re.compile(f"{_BREAKS}|{_NAMES}", re.IGNORECASE),
-    marks=re.compile(rf"[\\`*_~|>\[\]()!$]|{_LEADING}"),
+    marks=re.compile(rf"[\\`*_~|>\[\]()!$=]|{_LEADING}"),
     entities={"&": "&amp;", "<": "&lt;"},
 )
 MATTERMOST = Dialect(
     # Any word with a colon may be an address, and a colon begins most emoticons; #word and ~word are links.
     breaks=re.compile(
-        rf"{_BREAKS}|{_NAMES}|(?<=[:;])(?=\S)|(?<=[#~])(?=\w)|(?<=<)(?=/?3)|(?<=\bx)(?=-d\b)", re.IGNORECASE
+        rf"{_BREAKS}|{_NAMES}|(?<=[:;])(?=\S)|(?<=#)(?=[^\W\d])|(?<=~)(?=\w)|(?<=<)(?=/?3)|(?<=\bx)(?=-d\b)",
+        re.IGNORECASE,
     ),
     # Before a letter or a digit a backslash is text, and one with a backslash in front would be two.
-    marks=re.compile(r"[`*_~|>\[\]()!{}]|\\(?![A-Za-z0-9])|(?<!\S)[#+-]|(?<=\d)[.)](?=\s|$)"),
+    marks=re.compile(rf"[`*_~|>\[\]()!{{}}]|\\(?![A-Za-z0-9])|{_LEADING}"),
     # Two dollars make a formula, a line of = a heading of the line above: neither has a backslash escape here.
     entities={"&": "&amp;", "<": "&lt;", "$": "&#36;", "=": "&#61;"},
 )
@@ -77,9 +78,13 @@ def escape(text: str, dialect: Dialect) -> str:
     return "".join(dialect.entities.get(character, character) for character in marked) if dialect.entities else marked
 
 
+# Mentions in angle brackets, too: targets that take Slack's messages know Slack's.
+_UNMARKED = re.compile(rf"{_BREAKS}|{_NAMES}|(?<=<)(?=[\w!@#&/?])", re.IGNORECASE)
+
+
 def unlinked(text: str) -> str:
-    """Return text for where there is no markup at all, but clients may make links of addresses, or mentions of @all."""
-    return COMMONMARK.breaks.sub(JOINER, text)
+    """Return text for where there is no markup at all, but clients may find an address, a mention or a tag."""
+    return _UNMARKED.sub(JOINER, text)
 
 
 # What could end the address or, for a parser that looks for formatting first, begin some.

@@ -14,16 +14,17 @@ from typing import Any
 
 from services import Field, Judgement, Meaning, Payload, SecretUrl, ServiceBase, ServiceOptions
 from services._answers import json_object
-from services._markdown import DISCORD, escape, link
+from services._markdown import DISCORD, escape, link, unlinked
 from services._messages import Message, Reference, message
-from services._text import cut, fitted
+from services._text import fitted
 
-TITLE, DESCRIPTION, FIELDS, NAME, VALUE, FOOTER = 256, 4096, 25, 256, 1024, 2048
-"""The most that an embed holds, in characters and in fields. Messages are far below the 6,000 that it holds in all."""
+TITLE, VALUE = 256, 1024
+"""Characters of an embed's title and of a field. Messages are far below the other limits: 4,096 for the description, 25
+fields of names with 256, 2,048 for the footer, 6,000 in all."""
 
 # Unknown Webhook, and Invalid Webhook Token. Whoever goes on posting to such a webhook is shut out for a while (see
 # "Invalid Request Limit" on the page about rate limits).
-_GONE = {10015, 50027}
+_GONE = (10015, 50027)
 
 
 class Service(ServiceBase):
@@ -78,6 +79,6 @@ def embed(said: Message) -> dict[str, Any]:
             {"name": field.label, "value": fitted(field.text, VALUE, _escape), "inline": field.short}
             for field in said.fields
         ],
-        "footer": {"text": cut(said.product, FOOTER)} if said.product else {},  # it takes no markup
+        "footer": {"text": unlinked(said.product)} if said.product else {},  # it takes no markup
     }
     return {key: value for key, value in shown.items() if value}

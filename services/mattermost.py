@@ -18,7 +18,7 @@ from services._markdown import MATTERMOST, escape, link, unlinked
 from services._messages import Message, Reference, message
 
 # No such webhook, and webhooks switched off for the whole server.
-_GONE = {"web.incoming_webhook.invalid.app_error", "web.incoming_webhook.disabled.app_error"}
+_GONE = ("web.incoming_webhook.invalid.app_error", "web.incoming_webhook.disabled.app_error")
 
 
 class Service(ServiceBase):

@@ -23,7 +23,7 @@ from services._markdown import JOINER, unlinked
 from services._messages import COLOURS, Message, Reference, message
 
 # What the address of a workflow that was deleted, or switched off, answers with 404 and 400.
-_GONE = {"WorkflowNotFound", "WorkflowTriggerIsNotEnabled"}
+_GONE = ("WorkflowNotFound", "WorkflowTriggerIsNotEnabled")
 
 # Cards have no colours of their own, only meanings that the reader's theme gives a colour to.
 _MEANINGS = {COLOURS["story"]: "good", COLOURS["defect"]: "attention", COLOURS["test"]: "accent"}

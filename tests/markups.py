@@ -114,6 +114,7 @@ def mattermost(text: str) -> list[Found]:
 _ADDRESSES = {
     "address": r"\w+://|\w\.[^\W\d_]{2,}|\bwww\d*\.|\b(?:mailto|tel):\w",
     "mention": r"@\w",
+    "tag": r"<[\w!@#&/?]",
     "direction": "[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]",
 }
 
@@ -135,7 +136,7 @@ class _Tags(HTMLParser):
             self.found.append(Found("link" if link else "tag", str(attrs[0][1]) if link else f"{tag} {attrs}"))
 
     def handle_data(self, data: str) -> None:
-        self.found += unmarked(data) + _all({"mention": "<users/"}, data)
+        self.found += unmarked(data)
 
     def handle_comment(self, data: str) -> None:
         self.found.append(Found("comment", data))

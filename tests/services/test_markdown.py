@@ -139,7 +139,20 @@ def test_nothing_in_an_address_ends_its_link(url: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://evil", "www.evil.com", "evil.com", "joe@evil.com", "@all", "mailto:a", "tel:1"]
+    "text",
+    [
+        "http://evil",
+        "www.evil.com",
+        "evil.com",
+        "joe@evil.com",
+        "@all",
+        "mailto:a",
+        "tel:1",
+        "<b>",
+        "</b>",
+        "<!here>",
+        "<@U1>",
+    ],
 )
 def test_text_without_markup_is_unlinked(text: str) -> None:
     assert unmarked(text) != []
