@@ -44,11 +44,11 @@ _LEADING = r"(?<!\S)(?:[+-]|#(?=#*(?:\s|$)))|(?<=\d)[.)](?=\s|$)"
 
 DISCORD = Dialect(
     breaks=re.compile(_BREAKS),
-    marks=re.compile(rf"[\\`*_~|<>\[\]()]|{_LEADING}"),
+    marks=re.compile(rf"[\\`*_~|<>\[\]]|{_LEADING}"),
 )
 COMMONMARK = Dialect(
     breaks=re.compile(f"{_BREAKS}|{_NAMES}", re.IGNORECASE),
-    marks=re.compile(rf"[\\`*_~|>\[\]()!$=]|{_LEADING}"),
+    marks=re.compile(rf"[\\`*_~|>\[\]!$=]|{_LEADING}"),
     entities={"&": "&amp;", "<": "&lt;"},
 )
 MATTERMOST = Dialect(
@@ -58,7 +58,7 @@ MATTERMOST = Dialect(
         re.IGNORECASE,
     ),
     # Before a letter or a digit a backslash is text, and one with a backslash in front would be two.
-    marks=re.compile(rf"[`*_~|>\[\]()!{{}}]|\\(?![A-Za-z0-9])|{_LEADING}"),
+    marks=re.compile(rf"[`*_~|>\[\]!]|\\(?![A-Za-z0-9])|{_LEADING}"),
     # Two dollars make a formula, a line of = a heading of the line above: neither has a backslash escape here.
     entities={"&": "&amp;", "<": "&lt;", "$": "&#36;", "=": "&#61;"},
 )

@@ -41,6 +41,7 @@ _DISCORD = {
     "mention": r"<@[!&]?\d+>|<#\d+>|<id:\w+>|</[^:>]+:\d+>|@everyone|@here",
     "time": r"<t:-?\d+(?::\w)?>",
     "emoji": r"<a?:\w+:\d+>|:[\w+-]+:",
+    "bracket": r"[\[\]]",  # it could begin a link of somebody's, or end one of the template
     "formatting": r"(?P<mark>\*\*?\*?|__?|~~|\|\||`+)(?=\S)(?:\\.|[^\\])+?(?P=mark)",
 }
 _DISCORD_RULE = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _DISCORD.items()), re.DOTALL)
@@ -68,6 +69,7 @@ _MATTERMOST = {
     "link": r"!?\[(?:\\.|\[(?:\\.|[^\\\]])*\]|[^\\\[\]])*\]\((?P<url>[^()\s]*)\)",
     "address": rf"<[^ >]+(?:@|:/)[^ >]+>|\b{_SCHEME}|\bwww\d{{0,3}}\.|[\w.-]+\.[^\W\d_]{{2,4}}/",
     "tag": r"<[A-Za-z/!?][^>]*>",
+    "bracket": r"[\[\]]",
     "formatting": r"(?P<mark>\*\*?|__?|~~|`+)(?=[^\s])(?:\\.|[^\\])+?(?P=mark)",
     "formula": r"\$[^$\n]+\$(?!\w)",
 }
@@ -99,8 +101,12 @@ def mattermost(text: str) -> list[Found]:
     for match in _MATTERMOST_RULE.finditer(text):
         left, end = left + text[end : match.start()], match.end()
         if match["link"]:
-            found.append(Found("link", match["url"]))
-            found += [one for one in mattermost(match[0][1 : match[0].rindex("](")]) if one.kind != "link"]
+            found.append(Found("image" if match[0][0] == "!" else "link", match["url"]))
+            found += [
+                one
+                for one in mattermost(match[0][match[0].index("[") + 1 : match[0].rindex("](")])
+                if one.kind != "link"
+            ]
             left += "\ufffc"
         elif match["escape"] or match["entity"]:
             left += html.unescape(match[0]) if match["entity"] else match[0][1:]

@@ -138,6 +138,17 @@ def test_nothing_in_an_address_ends_its_link(url: str, expected: str) -> None:
     assert [one.kind for one in discord(expected)] == ["link"] == [one.kind for one in mattermost(expected)]
 
 
+@pytest.mark.parametrize("text", ["a [b", "a] b", "a](http://evil)", "[x](http://evil)", "a\\", "!", "*", "`", "<b"])
+def test_no_text_ends_the_link_that_it_is_the_text_of(text: str) -> None:
+    for dialect, found in ((DISCORD, discord), (MATTERMOST, mattermost)):
+        assert found(link("http://sprint.ly/", escape(text, dialect))) == [("link", "http://sprint.ly/")]
+
+
+def test_no_text_makes_an_image_of_the_link_behind_it() -> None:
+    assert mattermost("wow!" + link("http://a/", "t")) == [("image", "http://a/")]
+    assert mattermost(escape("wow!", MATTERMOST) + link("http://a/", "t")) == [("link", "http://a/")]
+
+
 @pytest.mark.parametrize(
     "text",
     [
