@@ -19,8 +19,7 @@ from services._messages import Message, Reference, message
 from services._text import fitted
 
 TITLE, VALUE = 256, 1024
-"""Characters of an embed's title and of a field. Messages are far below the other limits: 4,096 for the description, 25
-fields of names with 256, 2,048 for the footer, 6,000 in all."""
+"""Characters that an embed's title and a field hold: the two limits that an escaped text can exceed."""
 
 # Unknown Webhook, and Invalid Webhook Token. Whoever goes on posting to such a webhook is shut out for a while (see
 # "Invalid Request Limit" on the page about rate limits).
@@ -45,8 +44,22 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Where to."""
 
-        url: SecretUrl = Field(description="The webhook's address.")
-        thread_id: int | None = Field(None, gt=0, description="The thread of the channel to post to.")
+        url: SecretUrl = Field(
+            description="The webhook's address.",
+            examples=["https://discord.com/api/webhooks/223704706495545344/3d89bb7572e0fb30d8128367b3b1b44f"],
+        )
+        thread_id: int | None = Field(
+            None, gt=0, description="The thread of the channel to post to.", examples=[1138523741234567890]
+        )
+
+    limits = {  # and 6,000 in all, which messages are far below
+        "embeds[].title": TITLE,
+        "embeds[].description": 4096,
+        "embeds[].fields[]": 25,
+        "embeds[].fields[].name": 256,
+        "embeds[].fields[].value": VALUE,
+        "embeds[].footer.text": 2048,
+    }
 
     def send(self, payload: Payload) -> None:
         """Post one message, and wait until it is saved: without `wait`, one that is not saved is no error."""

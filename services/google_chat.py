@@ -1,7 +1,7 @@
 """Posts each event to Google Chat as a card, in one thread for each item.
 
 - Incoming webhooks, threads, one message a second: https://developers.google.com/workspace/chat/quickstart/webhooks
-- What else a message holds: https://developers.google.com/workspace/chat/api/reference/rest/v1/spaces.messages
+- What a message holds, in 32,000 bytes: https://developers.google.com/workspace/chat/api/reference/rest/v1/spaces.messages
 - The HTML that cards take: https://developers.google.com/workspace/chat/format-messages#card-formatting
 - Quotas: https://developers.google.com/workspace/chat/limits
 """
@@ -34,10 +34,14 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Where to."""
 
-        url: SecretUrl = Field(description="The incoming webhook's address, with its key and token.")
+        url: SecretUrl = Field(
+            description="The incoming webhook's address, with its key and token.",
+            examples=["https://chat.googleapis.com/v1/spaces/AAAAxxxx/messages?key=example-key&token=example-token"],
+        )
 
     # "Writes per minute: 60", shared by all that post to the space: https://developers.google.com/workspace/chat/limits
     rate = RateLimit(per_second=1)
+    limits = {"*": 32_000}
 
     def send(self, payload: Payload) -> None:
         """Post one card, to the item's thread if there is an item; its first message begins the thread."""

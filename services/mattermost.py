@@ -42,10 +42,22 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Where to, and as whom."""
 
-        url: SecretUrl = Field(description="The incoming webhook's address.")
-        channel: str | None = Field(None, description="Another channel, such as town-square, or @joe for Joe alone.")
-        username: str | None = Field(None, description="The name that messages come under.")
-        icon_url: str | None = Field(None, description="The address of the picture that messages come under.")
+        url: SecretUrl = Field(
+            description="The incoming webhook's address.",
+            examples=["https://chat.example.com/hooks/xxx-generatedkey-xxx"],
+        )
+        channel: str | None = Field(
+            None, description="Another channel, such as town-square, or @joe for Joe alone.", examples=["town-square"]
+        )
+        username: str | None = Field(None, description="The name that messages come under.", examples=["Sprint.ly"])
+        icon_url: str | None = Field(
+            None,
+            description="The address of the picture that messages come under.",
+            examples=["https://example.com/icon.png"],
+        )
+
+    # What a message holds in all, which no text of one exceeds by itself.
+    limits = {"attachments[].pretext": 16_383, "attachments[].text": 16_383, "attachments[].fields[].value": 16_383}
 
     def send(self, payload: Payload) -> None:
         """Post one message."""

@@ -47,11 +47,17 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Where to."""
 
-        url: SecretUrl = Field(description="The address of the workflow's webhook.")
+        url: SecretUrl = Field(
+            description="The address of the workflow's webhook.",
+            examples=[
+                "https://prod-00.westeurope.logic.azure.com/workflows/0123456789abcdef/triggers/manual/paths/invoke"
+            ],
+        )
 
     # 60 in 30 seconds, by the table of "rate limiting for connectors" on the page about them; what it allows in an hour
     # or a day is less than that, and known only once Teams says so.
     rate = RateLimit(per_second=2)
+    limits = {"*": 28_000}
 
     def send(self, payload: Payload) -> None:
         """Post one message."""
