@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Meaning(Enum):
@@ -28,3 +29,12 @@ class Judgement(NamedTuple):
     meaning: Meaning
     said: str = ""
     wait: float | None = None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that an answer's body holds; anything else is an empty one."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -6,6 +6,7 @@ It is plain text still: whoever puts it into a message escapes it for where it g
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 DOTS = "..."
 """What shows that something was cut."""
@@ -32,6 +33,15 @@ def plain(value: object) -> str:
 def cut(text: str, limit: int) -> str:
     """Return at most `limit` characters, of which the last three are dots if there was more."""
     return text if len(text) <= limit else _ended(text[: limit - len(DOTS)])
+
+
+def fitted(text: str, limit: int, escape: Callable[[str], str]) -> str:
+    """Return the text escaped, in at most `limit` characters; it is cut before that, so no escape is halved."""
+    length, escaped = len(text), escape(text)
+    while len(escaped) > limit:
+        length -= max(1, (len(escaped) - limit) // 8)  # no escape makes more than eight characters of one
+        escaped = escape(cut(text, length))
+    return escaped
 
 
 def excerpt(value: object) -> str:

@@ -5,15 +5,34 @@
   https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks
 - Attachments: https://api.slack.com/reference/messaging/attachments
 - One message a second, short bursts aside: https://docs.slack.dev/apis/web-api/rate-limits
+- Errors: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from services import Field, Payload, RateLimit, SecretUrl, ServiceBase, ServiceOptions, listen_to
+from services import (
+    Field,
+    Judgement,
+    Meaning,
+    Payload,
+    RateLimit,
+    SecretUrl,
+    ServiceBase,
+    ServiceOptions,
+    listen_to,
+)
 from services._messages import Message, Reference, message
 from services._mrkdwn import entities, escape, link
+
+# The body of an error is one word. Those of _GONE are about the webhook, its channel or its workspace, and true of
+# whatever comes next; those of _REFUSED are about this one message, or about what an administrator may permit again.
+_GONE = {"no_service", "no_service_id", "no_active_hooks", "no_team", "team_disabled", "channel_is_archived"}
+_REFUSED = {
+    *("invalid_payload", "no_text", "too_many_attachments", "user_not_found", "channel_not_found", "invalid_token"),
+    *("action_prohibited", "posting_to_general_channel_denied"),
+}
 
 
 class Service(ServiceBase):
@@ -49,6 +68,13 @@ class Service(ServiceBase):
         if self.options.channel:
             body["channel"] = self.options.channel
         self.session.post(self.options.url, json=body)
+
+    def judge(self, status: int, body: bytes) -> Judgement | None:
+        """Go by the word that Slack answers with, whatever its status: formerly that was 500 for all of them."""
+        word = body.decode(errors="replace").strip()
+        if word in _GONE | _REFUSED:
+            return Judgement(Meaning.GONE if word in _GONE else Meaning.PERMANENT, word)
+        return None
 
 
 def attachment(said: Message) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from payloads import NAMES, documented, payloads
 
 from services import Payload
 from services._messages import Field, Message, Reference, message, name_of, refer
-from services._text import cut, excerpt, listed, plain
+from services._text import cut, excerpt, fitted, listed, plain
 
 STORY = '"As a user, I want outbound service hooks so that I will see new items announced in Slack or HipChat." (#1212)'
 BLOCKED = '"As a customer, I want to be notified before my CC expires so that I can update my billing details." (#2222)'
@@ -405,3 +405,14 @@ def test_a_payload_that_is_damaged_anywhere_is_told(payload: Payload) -> None:
 @given(st.dictionaries(st.sampled_from(["model", "action", "product", "attributes"]), anything))
 def test_what_is_no_payload_at_all_is_told(payload: Payload) -> None:
     check(payload)
+
+
+@given(st.text("a*&", max_size=60), st.integers(20, 80))
+def test_what_is_fitted_is_cut_before_it_is_escaped(text: str, limit: int) -> None:
+    def escape(text: str) -> str:
+        return text.replace("&", "&amp;").replace("*", "\\*")
+
+    escaped = fitted(text, limit, escape)
+    assert len(escaped) <= limit
+    assert escaped == escape(text) or escaped.endswith("...")
+    assert escape(text).startswith(escaped.removesuffix("..."))

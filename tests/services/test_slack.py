@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from payloads import NAMES, documented, payloads
 from receivers import Receiver
 
-from services import OptionsError, Payload, RateLimit
+from services import Judgement, Meaning, OptionsError, Payload, RateLimit
 from services._mrkdwn import escape
 from services.slack import Service
 
@@ -160,6 +160,25 @@ def test_alone_it_posts_json() -> None:
     [request] = receiver.requests
     assert (request.path, request.headers["content-type"]) == ("/services/T/B/X", "application/json")
     assert json.loads(request.body) == the_body(documented("item"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, b"no_service", Judgement(Meaning.GONE, "no_service")),
+        (403, b"no_team\n", Judgement(Meaning.GONE, "no_team")),
+        (410, b"channel_is_archived", Judgement(Meaning.GONE, "channel_is_archived")),
+        (400, b"invalid_payload", Judgement(Meaning.PERMANENT, "invalid_payload")),
+        (500, b"channel_not_found", Judgement(Meaning.PERMANENT, "channel_not_found")),
+        (403, b"action_prohibited", Judgement(Meaning.PERMANENT, "action_prohibited")),
+        (500, b"rollup_error", None),
+        (429, b"rate_limited", None),
+        (200, b"ok", None),
+        (503, b"\xff<html>no_service</html>", None),
+    ],
+)
+def test_answers_are_judged(status: int, body: bytes, expected: Judgement | None) -> None:
+    assert Service({"url": URL}).judge(status, body) == expected
 
 
 @pytest.mark.parametrize(
