@@ -127,6 +127,19 @@ class ServiceOptions(BaseModel):
 
     destinations: ClassVar[str | None] = None
 
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Return options that the service can be tried with, made of its fields' `examples`; the needed ones first.
+
+        Then come all of them, and one more for each further example of a field. To be overridden where options exclude
+        each other.
+        """
+        given = {name: field.examples for name, field in cls.model_fields.items() if field.examples}
+        every = {name: values[0] for name, values in given.items()}
+        needed = {name: value for name, value in every.items() if cls.model_fields[name].is_required()}
+        found = [needed, *([every] if every != needed else [])]
+        return found + [{**every, name: value} for name, values in given.items() for value in values[1:]]
+
 
 _Options = TypeVar("_Options", bound=ServiceOptions)
 
