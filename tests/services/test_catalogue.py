@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +10,7 @@ from textwrap import dedent
 import pytest
 
 import services
-from services import ServiceBase, ServiceError, described, get_available_services
-
-DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "services.md").read_text("utf-8")
+from services import ServiceError, get_available_services
 
 GOOD = '''
 from services import ServiceBase
@@ -79,20 +76,6 @@ def test_the_services_of_the_project() -> None:
     assert {"slack", "webhook"} <= set(found)
     assert list(found) == sorted(found)
     assert not any(name.startswith("_") for name in found)
-
-
-@pytest.mark.parametrize("service", get_available_services().values(), ids=lambda service: service.name)
-def test_each_service_is_documented_for_those_who_choose(service: type[ServiceBase]) -> None:
-    sections = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", DOCUMENTATION, re.MULTILINE))
-    section = sections[f"`{service.name}`: {service.title}"]
-    assert f"Events: `{'`, `'.join(service.events)}`" in section
-    yes = {True: "yes", False: "no"}
-    for name, kind, required, secret, description in described(service.Options):
-        assert f"| `{name}` | {kind} | {yes[required]} | {yes[secret]} | {description} |" in section
-
-
-def test_no_other_service_is_documented() -> None:
-    assert re.findall(r"^## `(\w+)`", DOCUMENTATION, re.MULTILINE) == list(get_available_services())
 
 
 def test_a_new_file_is_a_service(add_module: Callable[[str, str], None]) -> None:
