@@ -27,6 +27,7 @@ MASK = "**********"
 _FORM = "application/x-www-form-urlencoded"
 # Headers whose whole value is a credential: in basic authentication the secret is not even legible in it.
 _CREDENTIALS = re.compile(r"authorization|cookie|token|api-?key|secret|password", re.IGNORECASE)
+_SCHEMES = ("basic", "bearer", "token")
 
 
 class Shown(NamedTuple):
@@ -93,7 +94,7 @@ class Trial:
         if not _CREDENTIALS.search(name):
             return f"{name}: {self.service.redact(value)}"
         scheme, space, _ = value.partition(" ")
-        return f"{name}: {scheme} {MASK}" if space and scheme.isalpha() else f"{name}: {MASK}"
+        return f"{name}: {scheme} {MASK}" if space and scheme.lower() in _SCHEMES else f"{name}: {MASK}"
 
     def _masked_address(self, url: str) -> str:
         """Return the address with its host, since that alone tells where it goes, and the rest redacted."""

@@ -31,12 +31,12 @@ class Checkout:
             "COLUMNS": "200",
         }
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
         """Run a module of Python, which has to end with that code; returns what it printed and said."""
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
-            env=self.environ,
+            env=self.environ | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -46,9 +46,9 @@ class Checkout:
         assert done.returncode == code, done.stdout
         return done.stdout
 
-    def do(self, *arguments: str, code: int = 0) -> str:
+    def do(self, *arguments: str, code: int = 0, **environ: str) -> str:
         """Run `sprintly-services services`."""
-        return self.run("consumer", "services", *arguments, code=code)
+        return self.run("consumer", "services", *arguments, code=code, **environ)
 
     def test(self, *arguments: str) -> str:
         """Run tests, which have to pass."""

@@ -98,7 +98,7 @@ def _event(service: type[ServiceBase], payload: str | None) -> tuple[str, Payloa
     examples = schemas.examples()
     if payload is None:
         payload = next((name for name in (DEFAULT, *examples) if _listens(service, examples[name])), DEFAULT)
-    if payload in examples and not Path(payload).exists():
+    if payload in examples:  # a file of that name is ./deploy
         return f"the bundled example {payload}", {"action": "created", **examples[payload]}
     sources = list(read_payloads(Path(payload)))
     if len(sources) != 1:
