@@ -18,7 +18,7 @@ from textwrap import dedent
 import pytest
 from checkouts import PATIENCE, ROOT, Checkout
 
-ACME = '''
+OUTSIDER = '''
 """Posts one line of text for each new item."""
 
 from services import Field, Payload, Secret, SecretUrl, ServiceBase, ServiceOptions, listen_to
@@ -26,13 +26,13 @@ from services import Field, Payload, Secret, SecretUrl, ServiceBase, ServiceOpti
 
 class Service(ServiceBase):
     """
-    Acme
+    Outsider
 
     1. `url` is the address on the first page.
     2. `token` is the token below it.
     """
 
-    name = "acme"
+    name = "outsider"
 
     class Options(ServiceOptions):
         url: SecretUrl = Field(description="The address.", examples=["https://acme.example/hooks/4711"])
@@ -169,34 +169,36 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     (folder / "checkout").mkdir()
     made = Environment(folder)
     made.install(Checkout(folder / "checkout").folder)
-    made.install(package(folder / "acme", acme=ACME, leaky=LEAKY))
+    made.install(package(folder / "package", outsider=OUTSIDER, leaky=LEAKY))
     return made
 
 
 def test_its_services_are_listed_and_shown(environment: Environment) -> None:
     rows = {row["name"]: row for row in json.loads(environment.do("list", "--json"))}
-    assert {"acme", "leaky", "slack", "webhook"} <= set(rows)
-    assert (rows["acme"]["title"], rows["acme"]["events"]) == ("Acme", ["Item.*", "Comment.created"])
-    assert [(option["name"], option["secret"]) for option in rows["acme"]["options"]] == [
+    assert {"outsider", "leaky", "slack", "webhook"} <= set(rows)
+    assert (rows["outsider"]["title"], rows["outsider"]["events"]) == ("Outsider", ["Item.*", "Comment.created"])
+    assert [(option["name"], option["secret"]) for option in rows["outsider"]["options"]] == [
         ("url", True),
         ("token", True),
     ]
-    assert "url is the address on the first page" in environment.do("show", "acme")
+    assert "url is the address on the first page" in environment.do("show", "outsider")
 
 
 def test_they_are_tried(environment: Environment) -> None:
-    said = environment.do("test", "acme", "--dry-run")
+    said = environment.do("test", "outsider", "--dry-run")
     assert "POST https://acme.example/**********\nAuthorization: Bearer **********\n" in said
     assert '"text": "Comment"' in said
 
 
 def test_their_pages_are_written(environment: Environment) -> None:
     environment.do("docs", "pages")
-    assert "| `token` | text | yes | yes | The token. |" in (environment.folder / "pages/acme.md").read_text("utf-8")
+    assert "| `token` | text | yes | yes | The token. |" in (environment.folder / "pages/outsider.md").read_text(
+        "utf-8"
+    )
 
 
 def test_a_good_one_keeps_the_contract(environment: Environment) -> None:
-    said = environment.test(str(ROOT / "tests/services/test_contract.py"), "-k", "acme")
+    said = environment.test(str(ROOT / "tests/services/test_contract.py"), "-k", "outsider")
     assert re.search(r"\d\d passed", said)
 
 

@@ -34,9 +34,10 @@ def commands() -> list[list[str]]:
 
 @pytest.fixture
 def _found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put the page's service into the package `services`."""
+    """Put the page's service into the package `services`, in place of one that somebody has begun by this page."""
     (tmp_path / "example.py").write_text(blocks("python")[0])
-    monkeypatch.setattr(services, "__path__", [*services.__path__, str(tmp_path)])
+    monkeypatch.setattr(services, "__path__", [str(tmp_path), *services.__path__])
+    monkeypatch.delitem(sys.modules, "services.example", raising=False)
     yield
     del sys.modules["services.example"], services.example  # type: ignore[attr-defined]
 
@@ -63,7 +64,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     made = Checkout(tmp_path_factory.mktemp("checkout"))
     assert commands()[0] == ["new", "example"]
     for name, service, test in zip(BUILT, blocks("python")[::2], blocks("python")[1::2], strict=True):
-        made.do("new", name)
+        if not (made.folder / f"services/{name}.py").exists():
+            made.do("new", name)
         (made.folder / f"services/{name}.py").write_text(service, "utf-8")
         (made.folder / f"tests/services/test_{name}.py").write_text(test, "utf-8")
     made.do("docs")
