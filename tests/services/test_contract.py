@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hostile import extended, hostile
@@ -35,6 +36,7 @@ from services import (
     Payload,
     RecordingSession,
     Secret,
+    SecretUrl,
     ServiceBase,
     described,
     exceeded,
@@ -161,7 +163,9 @@ def secrets(service: ServiceBase) -> list[str]:
     options = dict(service.options)
     values = [options[option.name] for option in described(service.Options) if option.secret]
     flat = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
-    return [reveal(one) for one in flat if isinstance(one, Secret)]
+    found = [reveal(one) for one in flat if isinstance(one, Secret)]
+    paths = [urlsplit(reveal(one)).path for one in flat if isinstance(one, SecretUrl)]
+    return found + [path for path in paths if len(path) >= SHORTEST]
 
 
 # What it says of itself

@@ -84,6 +84,10 @@ def test_they_are_laid_out_as_everything_here(checkout: Checkout) -> None:
     checkout.run("ruff", "format", "--no-cache", "--check", "services", "tests")
 
 
+def test_a_blocking_one_says_that_it_sends_by_itself(checkout: Checkout) -> None:
+    assert "desk sends by itself (it is blocking)" in checkout.do("test", "desk", "--dry-run")
+
+
 def test_each_command_of_the_page_does_what_it_says(checkout: Checkout) -> None:
     (checkout.folder / "options.yaml").write_text(blocks("yaml")[0])
     said = []
