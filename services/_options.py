@@ -91,7 +91,8 @@ def _forms(secret: SecretStr) -> Iterator[str]:
     texts = [secret.get_secret_value()]
     if isinstance(secret, SecretUrl):
         parts = urlsplit(texts[0])
-        texts += [urlunsplit(("", "", parts.path, parts.query, "")), parts.query, parts.password or ""]
+        # The path by itself as well: services add parameters of their own behind it.
+        texts += [urlunsplit(("", "", parts.path, parts.query, "")), parts.path, parts.query, parts.password or ""]
     for text in texts:
         yield from (text, quote(text), quote(text, safe=""))
 

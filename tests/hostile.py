@@ -14,6 +14,8 @@ TEXT = (
 )
 KEPT = ("model", "action", "short_url", "created_at", "type")
 """Keys whose texts only Sprint.ly's backend writes."""
+ALWAYS_THERE = ("id", "number")
+"""What the schema promises of what happened: whatever else a payload lacks, these are whole numbers."""
 MUCH = 2_000
 """Words of a text, and entries of a list: records hold a megabyte at most, and this makes about as much."""
 TYPES: dict[str, Any] = {"null": None, "a number": 7, "a text": "x", "a list": [None, 7, "x", {}], "a record": {"x": 1}}
@@ -36,8 +38,13 @@ def extended(value: Any) -> Any:
 
 
 def of_type(payload: Payload, value: Any) -> Payload:
-    """Return the payload with that value for all its attributes."""
-    return {**payload, "attributes": dict.fromkeys(payload["attributes"], value)}
+    """Return the payload with that value for all attributes that it could do without."""
+    return {**payload, "attributes": dict.fromkeys(payload["attributes"], value) | needed(payload)}
+
+
+def needed(payload: Payload) -> dict[str, Any]:
+    """Return the attributes that every event of its model has."""
+    return {name: value for name, value in payload["attributes"].items() if name in ALWAYS_THERE}
 
 
 def endless(payload: Payload) -> Payload:
@@ -61,7 +68,7 @@ def hostile() -> dict[str, Payload]:
         found[f"{name} of many"] = crowded(payload)
         found[f"{name} of empty text"] = rewritten(payload, "")
         found |= {f"{name} of {what}": of_type(payload, value) for what, value in TYPES.items()}
-        found[f"{name} of nothing"] = {**payload, "attributes": {}, "product": {"id": 1}}
+        found[f"{name} of nothing"] = {**payload, "attributes": needed(payload), "product": {"id": 1}}
     found["a model of the future"] = {**documented("item"), "action": "created", "model": "Milestone"}
     found["an action of the future"] = {**documented("item"), "action": "archived"}
     return found
