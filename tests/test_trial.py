@@ -84,6 +84,11 @@ def test_an_address_keeps_its_host_only() -> None:
     assert trial().shown(request).address == f"https://acme.example/{MASK}"
 
 
+def test_an_address_to_which_the_service_adds_parameters_is_masked_in_pieces() -> None:
+    one = shown(url="https://acme.example/hooks/4711?chat=7&key=k-e-y")
+    assert one.address == f"https://acme.example/{MASK}?chat=7&{MASK}"
+
+
 def test_a_secret_within_an_address_is_masked_where_it_stands() -> None:
     one = shown(url="https://api.acme.example/bot/se%22cret%20%C3%BCnd%2Fmore/send?chat=7")
     assert one.address == f"https://api.acme.example/bot/{MASK}/send?chat=7"
