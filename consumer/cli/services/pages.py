@@ -10,7 +10,7 @@ import click
 from consumer.cli.services.catalogue import available
 from consumer.cli.services.checkout import checkout
 from consumer.errors import ConfigurationError, SprintlyError
-from consumer.pages import INDEX, pages, written_pages
+from consumer.pages import pages, written_pages
 
 FOLDER = "docs/services"
 
@@ -76,6 +76,3 @@ def _not_ours(path: Path) -> None:
 
 def _why(text: str | None) -> str:
     return "there is no such service" if text is None else "out of date"
-
-
-__all__ = ["FOLDER", "INDEX", "differences", "docs", "write"]
