@@ -61,17 +61,44 @@ def load_subscriptions(
 
     `environ` is where `${NAME}` in options is looked up; `services` are all that are available unless given.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"{path}: there is no such subscriptions file; SPRINTLY_SUBSCRIPTIONS says which one is read"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: the subscriptions file is not UTF-8 text") from None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: the subscriptions file cannot be read: {error.strerror}") from None
+    text = _read(path, "subscriptions file", "; SPRINTLY_SUBSCRIPTIONS says which one is read")
     return parse_subscriptions(text, environ, services, source=str(path))
+
+
+def load_options(
+    path: str | Path, service: str, environ: Mapping[str, str], services: Services | None = None
+) -> tuple[Subscription, ...]:
+    """Return what a subscription for all products with the options in a YAML or JSON file would be.
+
+    That is one for each destination. Raises ConfigurationError with everything that is wrong.
+    """
+    values, problems = read_yaml(_read(path, "options file"))
+    if problems:
+        raise ConfigurationError(*(f"{path}: {problem}" for problem in problems))
+    return subscribe(service, {} if values is None else values, environ, services, source=str(path))
+
+
+def subscribe(
+    service: str, options: object, environ: Mapping[str, str], services: Services | None = None, *, source: str
+) -> tuple[Subscription, ...]:
+    """Return the subscriptions, named for the service, that its options make; raises ConfigurationError."""
+    values = {"id": service, "product": "*", "service": service, "options": options}
+    entry = _Entry(values, environ, _available() if services is None else services)
+    found = entry.subscriptions()
+    if entry.problems:
+        raise ConfigurationError(*(f"{source}: {problem}" for problem in entry.problems))
+    return tuple(found)
+
+
+def _read(path: str | Path, what: str, hint: str = "") -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: there is no such {what}{hint}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: the {what} is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: the {what} cannot be read: {error.strerror}") from None
 
 
 def parse_subscriptions(

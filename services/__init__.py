@@ -20,6 +20,7 @@ from services._catalogue import find_services
 from services._described import Option, described
 from services._errors import NotDelivered, OptionsError, ServiceError
 from services._events import EVERYTHING, is_glob, listen_to, matches
+from services._limits import exceeded
 from services._options import (
     Secret,
     Secrets,
@@ -57,6 +58,7 @@ __all__ = [
     "StandardWebhook",
     "Texts",
     "described",
+    "exceeded",
     "get_available_services",
     "is_glob",
     "listen_to",
@@ -91,6 +93,11 @@ class ServiceBase:
     """The globs of `listen_to`."""
     rate: ClassVar[RateLimit | None] = None
     """How many pings the third party takes, where it says so; all replicas together keep to it."""
+    limits: ClassVar[Mapping[str, int]] = {}
+    """The longest that the third party takes of a text or list, by its place in the body: `embeds[].title`, `embeds[]`.
+
+    Texts are counted in characters, lists (those that end in `[]`) in entries, and the whole body, `*`, in bytes.
+    """
     blocking: ClassVar[bool] = False
     """Whether `send` needs answers in between or speaks something else than HTTP.
 

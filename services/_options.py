@@ -91,7 +91,8 @@ def _forms(secret: SecretStr) -> Iterator[str]:
     texts = [secret.get_secret_value()]
     if isinstance(secret, SecretUrl):
         parts = urlsplit(texts[0])
-        texts += [urlunsplit(("", "", parts.path, parts.query, "")), parts.query, parts.password or ""]
+        # The path by itself as well: services add parameters of their own behind it.
+        texts += [urlunsplit(("", "", parts.path, parts.query, "")), parts.path, parts.query, parts.password or ""]
     for text in texts:
         yield from (text, quote(text), quote(text, safe=""))
 
@@ -133,6 +134,19 @@ class ServiceOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     destinations: ClassVar[str | None] = None
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Return options that the service can be tried with, made of its fields' `examples`; the needed ones first.
+
+        Then come all of them, and one more for each further example of a field. To be overridden where options exclude
+        each other.
+        """
+        given = {name: field.examples for name, field in cls.model_fields.items() if field.examples}
+        every = {name: values[0] for name, values in given.items()}
+        needed = {name: value for name, value in every.items() if cls.model_fields[name].is_required()}
+        found = [needed, *([every] if every != needed else [])]
+        return found + [{**every, name: value} for name, values in given.items() for value in values[1:]]
 
 
 _Options = TypeVar("_Options", bound=ServiceOptions)

@@ -39,7 +39,10 @@ class Service(ServiceBase):
 
         destinations: ClassVar[str | None] = "urls"
 
-        urls: Secrets = Field(description="An address as Apprise writes them, or a list of several.")
+        urls: Secrets = Field(
+            description="An address as Apprise writes them, or a list of several.",
+            examples=["json://user:example-password@example.com/path"],
+        )
 
         @field_validator("urls")
         @classmethod

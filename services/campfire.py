@@ -32,10 +32,18 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Which room, and as whom."""
 
-        subdomain: str = Field(description="The name before .campfirenow.com.", pattern=r"^[A-Za-z0-9][-A-Za-z0-9]*$")
-        auth_token: Secret = Field(description="The API authentication token of who shall speak.")
-        room: int | str = Field(description="The room's number.")
-        url: BaseUrl | None = Field(None, description="The Campfire server's address, if it is another.")
+        subdomain: str = Field(
+            description="The name before .campfirenow.com.", pattern=r"^[A-Za-z0-9][-A-Za-z0-9]*$", examples=["acme"]
+        )
+        auth_token: Secret = Field(
+            description="The API authentication token of who shall speak.", examples=["example-token-0123"]
+        )
+        room: int | str = Field(description="The room's number.", examples=[1234, "Dev"])
+        url: BaseUrl | None = Field(
+            None,
+            description="The Campfire server's address, if it is another.",
+            examples=["https://acme.campfirenow.com"],
+        )
 
     # "up to 500 requests per 10 second period": https://github.com/basecamp/campfire-api/blob/master/README.md
     rate = RateLimit(per_second=25, burst=250)

@@ -42,13 +42,23 @@ class Service(ServiceBase):
         # its own. One mail to all could only come again to those who have it, or be lost to those who do not.
         destinations: ClassVar[str | None] = "recipients"
 
-        host: str = Field(description="The mail server.")
-        security: Security = Field("starttls", description="How the connection is encrypted.")
-        port: int | None = Field(None, ge=1, le=65_535, description="587, 465 or 25, by security, unless it is given.")
-        username: str | None = Field(None, description="The account that sends, if the server wants a login.")
-        password: Secret | None = Field(None, description="That of the account.")
-        sender: str = Field(description="The address that mails are from, with or without a name before it.")
-        recipients: Texts = Field(description="The address that receives the mails, or a list of several.")
+        host: str = Field(description="The mail server.", examples=["smtp.example.com"])
+        security: Security = Field("starttls", description="How the connection is encrypted.", examples=["tls"])
+        port: int | None = Field(
+            None, ge=1, le=65_535, description="587, 465 or 25, by security, unless it is given.", examples=[2525]
+        )
+        username: str | None = Field(
+            None, description="The account that sends, if the server wants a login.", examples=["sprintly"]
+        )
+        password: Secret | None = Field(None, description="That of the account.", examples=["example-password"])
+        sender: str = Field(
+            description="The address that mails are from, with or without a name before it.",
+            examples=["Sprint.ly <hooks@example.com>"],
+        )
+        recipients: Texts = Field(
+            description="The address that receives the mails, or a list of several.",
+            examples=["team@example.com", ["team@example.com", "boss@example.net"]],
+        )
 
         @field_validator("host")
         @classmethod

@@ -39,7 +39,9 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Which flow, and on which server."""
 
-        auth_token: Secret = Field(description="The flow token of a source.")
+        auth_token: Secret = Field(
+            description="The flow token of a source.", examples=["0123456789abcdef0123456789abcdef"]
+        )
         url: BaseUrl = Field("https://api.flowdock.com", description="The address of the Flowdock API.")
 
     @listen_to("*.created")

@@ -41,8 +41,10 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Which room, and on which server."""
 
-        auth_token: Secret = Field(description="A token of the room that may send notifications (API v2).")
-        room_id: int | str = Field(description="The room's API ID, or its name.")
+        auth_token: Secret = Field(
+            description="A token of the room that may send notifications (API v2).", examples=["example-token-0123"]
+        )
+        room_id: int | str = Field(description="The room's API ID, or its name.", examples=["dev", 1234])
         url: BaseUrl = Field("https://api.hipchat.com", description="The HipChat server's address.")
 
     # "limited to 30 requests per minute": https://developer.atlassian.com/server/hipchat/hipchat-rest-api-rate-limits

@@ -43,9 +43,15 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Which room, and as whom."""
 
-        url: BaseUrl = Field(description="The homeserver's address.")
-        access_token: Secret = Field(description="The access token of the account that sends.")
-        room_id: str = Field(description="The room's internal ID, such as !abc:example.org.", pattern="^!")
+        url: BaseUrl = Field(description="The homeserver's address.", examples=["https://matrix.example.org"])
+        access_token: Secret = Field(
+            description="The access token of the account that sends.", examples=["syt_example_token_0123456789"]
+        )
+        room_id: str = Field(
+            description="The room's internal ID, such as !abc:example.org.",
+            pattern="^!",
+            examples=["!abcdefgh:example.org"],
+        )
 
     @listen_to("*.created")
     def send(self, payload: Payload) -> None:

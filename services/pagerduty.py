@@ -41,8 +41,13 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Whom to alert, and how loudly."""
 
-        routing_key: Secret = Field(description="The integration key of an Events API V2 integration.")
-        severity: Literal["critical", "error", "warning", "info"] = Field("warning", description="That of the alerts.")
+        routing_key: Secret = Field(
+            description="The integration key of an Events API V2 integration.",
+            examples=["0123456789abcdef0123456789abcdef"],
+        )
+        severity: Literal["critical", "error", "warning", "info"] = Field(
+            "warning", description="That of the alerts.", examples=["critical"]
+        )
         url: str = Field(
             "https://events.pagerduty.com/v2/enqueue",
             description="Where events go: another address for accounts in the European region.",
@@ -59,6 +64,8 @@ class Service(ServiceBase):
     @listen_to("Block.*")
     def send(self, payload: Payload) -> None:
         """Trigger the block's alert, or resolve it; PagerDuty answers 202, and drops what resolves no open alert."""
+        if payload["model"] != "Block":  # nothing else has a beginning and an end
+            return
         block = payload["attributes"]
         over = payload["action"] == "deleted" or block.get("unblocked") is True
         event = {

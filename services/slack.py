@@ -55,8 +55,13 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Where to."""
 
-        url: SecretUrl = Field(description="The incoming webhook's address.")
-        channel: str | None = Field(None, description="Another channel, such as #dev: for legacy webhooks only.")
+        url: SecretUrl = Field(
+            description="The incoming webhook's address.",
+            examples=["https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX"],
+        )
+        channel: str | None = Field(
+            None, description="Another channel, such as #dev: for legacy webhooks only.", examples=["#dev"]
+        )
 
     # "1 per second, short bursts >1 allowed": https://docs.slack.dev/apis/web-api/rate-limits
     rate = RateLimit(per_second=1, burst=4)

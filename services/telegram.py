@@ -41,9 +41,14 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Which chat, and as which bot."""
 
-        token: Secret = Field(description="The bot's token.")
-        chat_id: int | str = Field(description="The chat's number, or @name of a public channel or group.")
-        message_thread_id: int | None = Field(None, description="The topic's number, in groups that have topics.")
+        token: Secret = Field(description="The bot's token.", examples=["123456789:example-token-0123456789"])
+        chat_id: int | str = Field(
+            description="The chat's number, or @name of a public channel or group.",
+            examples=["@acme_news", -1001234567890],
+        )
+        message_thread_id: int | None = Field(
+            None, description="The topic's number, in groups that have topics.", examples=[7]
+        )
         url: BaseUrl = Field("https://api.telegram.org", description="The address of the Bot API server.")
 
     # 20 a minute to a group: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this

@@ -32,9 +32,14 @@ class Service(ServiceBase):
 
         destinations: ClassVar[str | None] = "urls"
 
-        urls: SecretUrls = Field(description="The address that receives the events, or a list of several.")
+        urls: SecretUrls = Field(
+            description="The address that receives the events, or a list of several.",
+            examples=["https://example.com/sprintly", ["https://example.com/sprintly", "https://example.net/sprintly"]],
+        )
         secret: Secret | None = Field(
-            None, description="Signs each request: base64 of 24 to 64 random bytes, whsec_ before it or not."
+            None,
+            description="Signs each request: base64 of 24 to 64 random bytes, whsec_ before it or not.",
+            examples=["whsec_ZXhhbXBsZSBleGFtcGxlIGV4YW1wbGUh"],
         )
 
         @field_validator("secret")

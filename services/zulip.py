@@ -40,11 +40,15 @@ class Service(ServiceBase):
     class Options(ServiceOptions):
         """Which channel, and as which bot."""
 
-        url: BaseUrl = Field(description="The address of your Zulip organization.")
-        email: str = Field(description="The bot's email address.")
-        api_key: Secret = Field(description="The bot's API key.")
-        channel: int | str = Field(description="The channel's name, or its number.")
-        topic: str | None = Field(None, description="One topic for all messages, instead of one for each item.")
+        url: BaseUrl = Field(
+            description="The address of your Zulip organization.", examples=["https://acme.zulipchat.com"]
+        )
+        email: str = Field(description="The bot's email address.", examples=["sprintly-bot@acme.zulipchat.com"])
+        api_key: Secret = Field(description="The bot's API key.", examples=["example-key-0123456789"])
+        channel: int | str = Field(description="The channel's name, or its number.", examples=["sprintly", 7])
+        topic: str | None = Field(
+            None, description="One topic for all messages, instead of one for each item.", examples=["news"]
+        )
 
     # "limited to 200 total API requests per minute": https://zulip.com/api/rest-error-handling
     rate = RateLimit(per_second=3, burst=20)

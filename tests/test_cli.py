@@ -13,6 +13,8 @@ import pytest
 from installation import Installation, eventually
 from payloads import documented
 
+from services import get_available_services
+
 CLOSED = "127.0.0.1:1"  # a port where nothing listens
 
 
@@ -115,7 +117,9 @@ def test_a_port_that_is_taken_is_named(here: Installation) -> None:
 
 def test_unknown_commands_and_services_are_usage_errors(here: Installation) -> None:
     assert "bogus" in sentence(here, "bogus")
-    assert "there is no service bogus; there are: " in sentence(here, "services", "show", "bogus")
+    assert f"there is no service bogus; there are: {', '.join(get_available_services())}" in sentence(
+        here, "services", "show", "bogus"
+    )
 
 
 def test_a_misspelt_variable_is_pointed_out(here: Installation) -> None:

@@ -45,7 +45,7 @@ def test_each_command_stands_in_the_readme(command: str) -> None:
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
-    documents = [README, *((ROOT / "docs").glob("*.md"))]
+    documents = [README, *((ROOT / "docs").rglob("*.md"))]
     missing = []
     for document in documents:
         text, base = (document, ROOT) if isinstance(document, str) else (document.read_text("utf-8"), document.parent)

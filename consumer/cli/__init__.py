@@ -23,7 +23,7 @@ COMMANDS = {
     "dlq": "List, show, replay and drop what failed for good.",
     "produce": "Write events from JSON files to Kafka.",
     "schemas": "Register, show and check the events' schema.",
-    "services": "List the services and show how each is set up.",
+    "services": "List, show, try, begin and document services.",
     "subscriptions": "List, disable, enable, backfill and forget subscriptions.",
     "topics": "Create the topics of an installation.",
 }

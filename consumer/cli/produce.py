@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
 import click
 
 import schemas
 from consumer.cli.output import json_option, print_json, print_table, progress
+from consumer.cli.payloads import Source, read_payloads
 from consumer.cli.wiring import kafka, load_settings, registry
 from consumer.codec import Codec
 from consumer.errors import ConfigurationError, InvalidPayload, SprintlyError
@@ -22,13 +21,6 @@ from consumer.registry import value_subject
 from consumer.settings import Settings
 
 SHOWN = 20  # written records that are listed one by one; of more, a summary by partition says enough
-
-
-class Source(NamedTuple):
-    """One payload and where it stood."""
-
-    place: str
-    payload: Any
 
 
 @click.command()
@@ -42,7 +34,7 @@ def produce(config: Path | None, files: Sequence[Path], as_json: bool) -> None:
     item stay in order. With a schema registry, each names its schema by the id that `schemas register` got for it.
     """
     settings = load_settings(config, log_level="error")
-    sources = [source for file in files for source in _read(file)]
+    sources = [source for file in files for source in read_payloads(file)]
     records = _encode(sources, settings.topic, _frame(settings))
     written = []
     with progress("producing") as bar:
@@ -99,60 +91,3 @@ def _encode(sources: list[Source], topic: str, frame: bytes | None) -> list[Outg
     if problems:
         raise ConfigurationError(*problems, "nothing was sent")
     return records
-
-
-def _read(file: Path) -> Iterator[Source]:
-    name = "standard input" if str(file) == "-" else str(file)
-    try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{name}: not UTF-8") from None
-    except OSError as error:
-        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from None
-    if not text.strip():
-        raise ConfigurationError(f"{name}: holds no event")
-    try:
-        yield Source(name, _json(text))
-    except json.JSONDecodeError as error:
-        if not error.msg.startswith("Extra data"):
-            raise ConfigurationError(_not_json(name, error)) from None
-    else:
-        return
-    yield from _read_lines(name, text)
-
-
-def _read_lines(name: str, text: str) -> Iterator[Source]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            place = f"{name}, line {number}"
-            try:
-                yield Source(place, _json(line))
-            except json.JSONDecodeError as error:
-                raise ConfigurationError(_not_json(place, error)) from None
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_no_such_number, object_pairs_hook=_each_key_once)
-    except RecursionError:
-        raise json.JSONDecodeError("nested too deeply", text, 0) from None
-
-
-def _no_such_number(name: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{name} is no JSON number", name, 0)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice: of the two values, json would keep the last and say nothing."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise json.JSONDecodeError(f"the key {name!r} stands twice in one object", name, 0)
-        found[name] = value
-    return found
-
-
-def _not_json(place: str, error: json.JSONDecodeError) -> str:
-    where = f" at line {error.lineno}, column {error.colno}" if error.pos else ""
-    return f"{place}: not JSON: {error.msg}{where}"

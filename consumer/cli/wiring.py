@@ -110,18 +110,10 @@ def pipeline(
     schemas = registry(settings)
     codec = Codec(registry=schemas is not None)
     core = Core(_core_settings(settings), codec, Router(subscriptions), clock, metrics)
-    policy = EgressPolicy(settings.egress_allow)
-    transport = Transport(
-        policy=policy,
-        connect_timeout=settings.connect_timeout,
-        attempt_timeout=settings.attempt_timeout,
-        answer_limit=settings.answer_limit,
-        ca_bundle=_ca_bundle(os.environ.get("SSL_CERT_FILE")),
-    )
     return Pipeline(
         core,
         broker,
-        transport,
+        transport(settings),
         Topics(
             settings.topic,
             settings.replay_topic,
@@ -129,7 +121,7 @@ def pipeline(
             settings.state_topic,
             settings.control_topic,
         ),
-        workers=Workers(settings.threads, session=_sessions(settings, policy)),
+        workers=workers(settings),
         schemas=schemas,
         timing=_timing(settings),
         clock=clock,
@@ -138,11 +130,27 @@ def pipeline(
     )
 
 
-def _sessions(settings: Settings, policy: EgressPolicy) -> Callable[[str], GuardedSession]:
+def transport(settings: Settings) -> Transport:
+    """Return what sends requests, to such addresses as the settings allow."""
+    return Transport(
+        policy=EgressPolicy(settings.egress_allow),
+        connect_timeout=settings.connect_timeout,
+        attempt_timeout=settings.attempt_timeout,
+        answer_limit=settings.answer_limit,
+        ca_bundle=_ca_bundle(os.environ.get("SSL_CERT_FILE")),
+    )
+
+
+def workers(settings: Settings) -> Workers:
+    """Return the threads for blocking services, whose sessions connect to such addresses as the settings allow."""
+    return Workers(settings.threads, session=_sessions(settings))
+
+
+def _sessions(settings: Settings) -> Callable[[str], GuardedSession]:
     """Return what makes the session of one attempt of a blocking service, given its delivery id."""
     return partial(
         GuardedSession,
-        Guard(policy),
+        Guard(EgressPolicy(settings.egress_allow)),
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.attempt_timeout,
         answer_limit=settings.answer_limit,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +10,7 @@ from textwrap import dedent
 import pytest
 
 import services
-from services import ServiceBase, ServiceError, described, get_available_services
-
-DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "services.md").read_text("utf-8")
+from services import ServiceError, get_available_services
 
 GOOD = '''
 from services import ServiceBase
@@ -37,7 +34,7 @@ def _forget_modules() -> Iterator[None]:
     yield
     for name in set(sys.modules) - known:
         del sys.modules[name]
-    for name in ("acme", "broken"):
+    for name in ("made_up", "broken"):
         if hasattr(services, name):
             delattr(services, name)
 
@@ -58,7 +55,7 @@ def add_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     """Return what installs a distribution with one module and one entry point."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def add(entry: str, module: str, source: str, distribution: str = "sprintly-acme") -> None:
+    def add(entry: str, module: str, source: str, distribution: str = "sprintly-made_up") -> None:
         (tmp_path / f"{module}.py").write_text(dedent(source))
         metadata = tmp_path / f"{distribution.replace('-', '_')}-1.0.dist-info"
         metadata.mkdir()
@@ -81,26 +78,12 @@ def test_the_services_of_the_project() -> None:
     assert not any(name.startswith("_") for name in found)
 
 
-@pytest.mark.parametrize("service", get_available_services().values(), ids=lambda service: service.name)
-def test_each_service_is_documented_for_those_who_choose(service: type[ServiceBase]) -> None:
-    sections = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", DOCUMENTATION, re.MULTILINE))
-    section = sections[f"`{service.name}`: {service.title}"]
-    assert f"Events: `{'`, `'.join(service.events)}`" in section
-    yes = {True: "yes", False: "no"}
-    for name, kind, required, secret, description in described(service.Options):
-        assert f"| `{name}` | {kind} | {yes[required]} | {yes[secret]} | {description} |" in section
-
-
-def test_no_other_service_is_documented() -> None:
-    assert re.findall(r"^## `(\w+)`", DOCUMENTATION, re.MULTILINE) == list(get_available_services())
-
-
 def test_a_new_file_is_a_service(add_module: Callable[[str, str], None]) -> None:
-    add_module("acme", GOOD)
+    add_module("made_up", GOOD)
     add_module("_helper", "raise RuntimeError")
-    acme = get_available_services()["acme"]
-    assert (acme.name, acme.title) == ("acme", "Acme")
-    assert acme.description == "1. Do this:\n\n       - indented"
+    made_up = get_available_services()["made_up"]
+    assert (made_up.name, made_up.title) == ("made_up", "Acme")
+    assert made_up.description == "1. Do this:\n\n       - indented"
 
 
 @pytest.mark.parametrize(
@@ -162,46 +145,52 @@ def test_a_wrong_glob_is_named(add_module: Callable[[str, str], None]) -> None:
     assert problem().startswith("services.broken cannot be imported: ValueError: listen_to('created') is not")
 
 
-@pytest.mark.parametrize("value", ["acme", "acme:Service"])
+@pytest.mark.parametrize("value", ["made_up", "made_up:Service"])
 def test_another_package_offers_a_service(add_package: Callable[..., None], value: str) -> None:
-    add_package(f"acme = {value}", "acme", GOOD)
-    acme = get_available_services()["acme"]
-    assert (acme.name, acme.title, acme.__module__) == ("acme", "Acme", "acme")
+    add_package(f"made_up = {value}", "made_up", GOOD)
+    made_up = get_available_services()["made_up"]
+    assert (made_up.name, made_up.title, made_up.__module__) == ("made_up", "Acme", "made_up")
 
 
 def test_a_package_may_name_its_service_itself(add_package: Callable[..., None]) -> None:
-    add_package("acme = sprintly_acme", "sprintly_acme", GOOD.replace("    def", "    name = 'acme'\n\n    def"))
-    assert get_available_services()["acme"].name == "acme"
+    add_package(
+        "made_up = sprintly_made_up", "sprintly_made_up", GOOD.replace("    def", "    name = 'made_up'\n\n    def")
+    )
+    assert get_available_services()["made_up"].name == "made_up"
 
 
 @pytest.mark.parametrize(
     ("entry", "source", "expected"),
     [
         (
-            "acme = nowhere_at_all",
+            "made_up = nowhere_at_all",
             GOOD,
-            "nowhere_at_all (of the package sprintly-acme) cannot be imported: "
+            "nowhere_at_all (of the package sprintly-made_up) cannot be imported: "
             "ModuleNotFoundError: No module named 'nowhere_at_all'",
         ),
         (
-            "acme = acme:Nothing",
+            "made_up = made_up:Nothing",
             GOOD,
-            "acme:Nothing (of the package sprintly-acme) cannot be imported: "
-            "AttributeError: module 'acme' has no attribute 'Nothing'",
+            "made_up:Nothing (of the package sprintly-made_up) cannot be imported: "
+            "AttributeError: module 'made_up' has no attribute 'Nothing'",
         ),
-        ("acme = acme", "x = 1", "acme (of the package sprintly-acme) has no class named Service"),
-        ("other = acme", GOOD, "acme (of the package sprintly-acme): its Service is named acme instead of other"),
+        ("made_up = made_up", "x = 1", "made_up (of the package sprintly-made_up) has no class named Service"),
+        (
+            "other = made_up",
+            GOOD,
+            "made_up (of the package sprintly-made_up): its Service is named made_up instead of other",
+        ),
     ],
 )
 def test_a_broken_entry_point_is_named(
     add_package: Callable[..., None], entry: str, source: str, expected: str
 ) -> None:
-    add_package(entry, "acme", source)
+    add_package(entry, "made_up", source)
     assert problem() == expected
 
 
 def test_a_name_that_is_taken_is_named(add_package: Callable[..., None]) -> None:
-    add_package("webhook = acme", "acme", GOOD.replace("    def", "    name = 'webhook'\n\n    def"))
+    add_package("webhook = made_up", "made_up", GOOD.replace("    def", "    name = 'webhook'\n\n    def"))
     assert problem() == (
-        "the service webhook is offered twice: by services.webhook and by acme (of the package sprintly-acme)"
+        "the service webhook is offered twice: by services.webhook and by made_up (of the package sprintly-made_up)"
     )

@@ -1,4 +1,4 @@
-"""`services`: what can be connected, and how."""
+"""`services list` and `services show`: what can be connected, and how."""
 
 from __future__ import annotations
 
@@ -13,31 +13,23 @@ from consumer.errors import ConfigurationError
 from services import ServiceBase, ServiceError, described, get_available_services
 
 
-@click.group()
-def services() -> None:
-    """List the services that a product can enable, and show how each is set up."""
-
-
-@services.command("list")
+@click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
     """List the services that are installed."""
-    found = _available().values()
+    found = available().values()
     if as_json:
         print_json(_row(service) for service in found)
     else:
         print_table(["name", "title", "events"], ((s.name, s.title, ", ".join(s.events)) for s in found))
 
 
-@services.command()
+@click.command()
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show how to set up the service NAME: its instructions and its options."""
-    found = _available()
-    if name not in found:
-        raise click.UsageError(f"there is no service {name}; there are: {', '.join(found)}")
-    service = found[name]
+    """Show how the service NAME is set up, and its options."""
+    service = the_service(name)
     if as_json:
         print_json([_row(service)])
         return
@@ -47,11 +39,20 @@ def show(name: str, as_json: bool) -> None:
     print_table(columns, (_option_cells(option) for option in _options(service)))
 
 
-def _available() -> dict[str, type[ServiceBase]]:
+def available() -> dict[str, type[ServiceBase]]:
+    """Return every service by name; raises ConfigurationError where one is broken."""
     try:
         return get_available_services()
     except ServiceError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def the_service(name: str) -> type[ServiceBase]:
+    """Return the service of that name; raises UsageError if there is none."""
+    found = available()
+    if name not in found:
+        raise click.UsageError(f"there is no service {name}; there are: {', '.join(found)}")
+    return found[name]
 
 
 def _row(service: type[ServiceBase]) -> dict[str, Any]:
