@@ -74,7 +74,8 @@ class Attempts:
     def answered(self, delivery: Delivery, answer: Answer) -> None:
         """Take in how an attempt ended."""
         subscription = delivery.flow.channel.subscription
-        outcome = outcome_of(answer, self._clock.time(), subscription.service.judge)
+        judge = None if delivery.flow.channel.blocking else subscription.service.judge
+        outcome = outcome_of(answer, self._clock.time(), judge)
         self._metrics.attempts.add(subscription.service.name, outcome.verdict.value)
         self._metrics.attempt_seconds.observe(subscription.service.name, answer.seconds)
         if delivery.flow.partition.gone:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Meaning(Enum):
@@ -29,12 +28,3 @@ class Judgement(NamedTuple):
     meaning: Meaning
     said: str = ""
     wait: float | None = None
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that an answer's body holds; anything else is an empty one."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

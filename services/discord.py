@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from services import Field, Judgement, Meaning, Payload, SecretUrl, ServiceBase, ServiceOptions
-from services._answers import json_object
+from services._bodies import fields
 from services._markdown import DISCORD, escape, link, unlinked
 from services._messages import Message, Reference, message
 from services._text import fitted
@@ -69,7 +69,7 @@ class Service(ServiceBase):
 
     def judge(self, status: int, body: bytes) -> Judgement | None:
         """Wait as long as the body of a 429 says; a webhook that is not known any more is gone."""
-        answer = json_object(body)
+        answer = fields(body)
         said = str(answer.get("message", ""))
         if status == 429:
             wait = answer.get("retry_after")

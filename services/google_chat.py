@@ -12,7 +12,7 @@ import html
 from typing import Any
 
 from services import Field, Judgement, Meaning, Payload, RateLimit, SecretUrl, ServiceBase, ServiceOptions
-from services._answers import json_object
+from services._bodies import fields
 from services._markdown import unlinked
 from services._messages import Message, Reference, message
 
@@ -60,7 +60,7 @@ class Service(ServiceBase):
 
     def judge(self, status: int, body: bytes) -> Judgement | None:
         """Take it for gone if Google finds nothing there: with this reply option, that can only be the space itself."""
-        error = json_object(body).get("error")
+        error = fields(body).get("error")
         if status == 404 and isinstance(error, dict) and error.get("status") == "NOT_FOUND":
             return Judgement(Meaning.GONE, str(error.get("message", "")))
         return None

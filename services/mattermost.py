@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from services import Field, Judgement, Meaning, Payload, SecretUrl, ServiceBase, ServiceOptions
-from services._answers import json_object
+from services._bodies import fields
 from services._markdown import MATTERMOST, escape, link, unlinked
 from services._messages import Message, Reference, message
 
@@ -69,7 +69,7 @@ class Service(ServiceBase):
 
     def judge(self, status: int, body: bytes) -> Judgement | None:
         """Take a webhook that the server does not know, or does not allow, for gone: it answers 400, and 501."""
-        answer = json_object(body)
+        answer = fields(body)
         gone = status >= 400 and answer.get("id") in _GONE
         return Judgement(Meaning.GONE, str(answer.get("message", ""))) if gone else None
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from services import Field, Judgement, Meaning, Payload, RateLimit, SecretUrl, ServiceBase, ServiceOptions
-from services._answers import json_object
+from services._bodies import fields
 from services._markdown import JOINER, unlinked
 from services._messages import COLOURS, Message, Reference, message
 
@@ -67,7 +67,7 @@ class Service(ServiceBase):
 
     def judge(self, status: int, body: bytes) -> Judgement | None:
         """Tell a workflow that is gone, and the failures that older webhooks hide in a 200."""
-        error = json_object(body).get("error")
+        error = fields(body).get("error")
         if status >= 400 and isinstance(error, dict) and error.get("code") in _GONE:
             return Judgement(Meaning.GONE, str(error.get("message", "")))
         text = body.decode(errors="replace")

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from benchmarks.process import Process
 
-BEFORE_IT_BEGAN = 128 + signal.SIGTERM  # the exit code of a replica that SIGTERM met while Python was still loading it
+# Exit codes of a replica that SIGTERM met while Python was still loading it, or not even that.
+BEFORE_IT_BEGAN = (128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 class Crew:
@@ -52,7 +53,7 @@ class Crew:
         began = time.monotonic()
         code = process.stop()
         self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
-        if code != 0 and not (code == BEFORE_IT_BEGAN and not process.text):
+        if code != 0 and not (code in BEFORE_IT_BEGAN and not process.text):
             self.problems.append(
                 f"{name} (process {process.pid}) ended with {code} after SIGTERM: {process.last_words}"
             )
