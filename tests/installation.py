@@ -64,8 +64,17 @@ class Installation:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command; what it says on stderr can be read."""
-        return subprocess.Popen(_command(arguments), env=self.environ, stderr=subprocess.PIPE, text=True)
+        """Start a command, as a terminal does that one can press Ctrl-C on; what it says on stderr can be read.
+
+        Tests that run in the background of a shell ignore that signal, and so would what they start.
+        """
+        return subprocess.Popen(
+            _command(arguments),
+            env=self.environ,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def do(self, *arguments: str, input: str = "") -> str:
         """Run a command that has to succeed; returns what it printed."""
