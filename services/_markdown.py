@@ -6,10 +6,9 @@ emoji), so `escape` takes the target's dialect:
 - `DISCORD`: https://support.discord.com/hc/en-us/articles/210298617
 - `MATTERMOST`: https://docs.mattermost.com/collaborate/format-messages.html; its web client's parser is
   https://github.com/mattermost/marked, and its other clients keep to CommonMark
-- `COMMONMARK`: https://spec.commonmark.org/0.31.2/#backslash-escapes, for what keeps to it, and to GitHub's additions
-- `TELEGRAM`: MarkdownV2, https://core.telegram.org/bots/api#markdownv2-style
 
-Not for Zulip, which has no backslash escapes, and not for what takes HTML or text without any markup.
+Not for Zulip, which has no backslash escapes, nor for Telegram, whose dialect is another, and not for what takes HTML
+or text without any markup.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-JOINER = "\u2060"
-"""Invisible, and no part of a word: it breaks up what would be a link, a mention or an emoji without any mark."""
+from services._automatic import JOINER
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,6 @@ DISCORD = Dialect(
     breaks=re.compile(_BREAKS),
     marks=re.compile(rf"[\\`*_~|<>\[\]]|{_LEADING}"),
 )
-COMMONMARK = Dialect(
-    breaks=re.compile(f"{_BREAKS}|{_NAMES}", re.IGNORECASE),
-    marks=re.compile(rf"[\\`*_~|>\[\]!$=]|{_LEADING}"),
-    entities={"&": "&amp;", "<": "&lt;"},
-)
 MATTERMOST = Dialect(
     # Any word with a colon may be an address, and a colon begins most emoticons; #word and ~word are links.
     breaks=re.compile(
@@ -61,10 +54,6 @@ MATTERMOST = Dialect(
     marks=re.compile(rf"[`*_~|>\[\]!]|\\(?![A-Za-z0-9])|{_LEADING}"),
     # Two dollars make a formula, a line of = a heading of the line above: neither has a backslash escape here.
     entities={"&": "&amp;", "<": "&lt;", "$": "&#36;", "=": "&#61;"},
-)
-TELEGRAM = Dialect(
-    breaks=re.compile(rf"{_BREAKS}|{_NAMES}|(?<=[#$/])(?=\w)", re.IGNORECASE),  # #word, $WORD and /word are links
-    marks=re.compile(r"[\\_*\[\]()~`>#+=|{}.!-]"),
 )
 
 

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from services import Field, Judgement, Meaning, Payload, RateLimit, SecretUrl, ServiceBase, ServiceOptions
+from services._automatic import JOINER
 from services._bodies import fields
-from services._markdown import JOINER, unlinked
+from services._markdown import unlinked
 from services._messages import COLOURS, Message, Reference, message
 
 # What the address of a workflow that was deleted, or switched off, answers with 404 and 400.

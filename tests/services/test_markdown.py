@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markups import Found, discord, mattermost, unmarked
 
-from services._markdown import COMMONMARK, DISCORD, JOINER, MATTERMOST, TELEGRAM, Dialect, escape, link, unlinked
+from services._automatic import JOINER
+from services._markdown import DISCORD, MATTERMOST, Dialect, escape, link, unlinked
 
 # Each takes a character or a place of its own away from `escape`: without it, the sample is not text any more.
 DISCORD_SAMPLES = [
@@ -108,21 +109,14 @@ def test_it_reads_as_it_was_written(text: str) -> None:
         return html.unescape(re.sub(r"\\([^0-9A-Za-z\s])", r"\1", markdown).replace(JOINER, ""))
 
     assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", escape(text, DISCORD)).replace(JOINER, "") == text
-    assert re.sub(r"\\(.)", r"\1", escape(text, TELEGRAM)).replace(JOINER, "") == text
-    assert shown(escape(text, COMMONMARK)) == text
     assert shown(escape(text, MATTERMOST)) == text
 
 
-@pytest.mark.parametrize("dialect", [DISCORD, COMMONMARK, MATTERMOST, TELEGRAM])
+@pytest.mark.parametrize("dialect", [DISCORD, MATTERMOST])
 def test_plain_words_stay_as_they_are(dialect: Dialect) -> None:
     text = "Don't show item #12, or 3 of them at 12:30, in the Zähler 🙃"
     assert re.sub(r"[\\\u2060]", "", escape(text, dialect)) == text
     assert escape("a plain title", dialect) == "a plain title"
-
-
-def test_telegram_gets_a_backslash_before_each_of_its_characters() -> None:
-    text = "_*[]()~`>#+-=|{}.!\\"
-    assert escape(text, TELEGRAM).replace(JOINER, "") == "".join(f"\\{character}" for character in text)
 
 
 @pytest.mark.parametrize(
