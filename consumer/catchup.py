@@ -257,7 +257,7 @@ class CatchUp:
         if not self._may_read_on(flow, offset):
             flow.reach(offset)
             run.readers.remove(flow)
-        elif event is not None and offset not in flow.hand:
+        elif event is not None and not flow.passes(offset):
             probing = flow.probing
             self._take(flow, event, replays, room=room)
             if probing:

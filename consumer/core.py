@@ -284,7 +284,7 @@ class Core:
         flows = []
         for subscription in subscriptions:
             flow = partition.flows.get(subscription.id) or self._dispatcher.flow(partition, subscription)
-            if flow.next is not None or (offset <= flow.known and offset in flow.hand):
+            if flow.next is not None or (flow.taken_over and flow.passes(offset)):
                 continue
             if flow.channel.closed or (flow.owed and self.owed >= self._settings.limits.owed):
                 flow.fall_behind(offset)

@@ -50,12 +50,12 @@ class Flow:
         "floor_version",
         "hand",
         "held",
-        "known",
         "next",
         "owed",
         "partition",
         "probing",
         "refused",
+        "taken_over",
         "told_version",
         "uncovered",
         "version",
@@ -74,7 +74,7 @@ class Flow:
         self.floor: int | None = None  # from here on it is owed by a `next` that is not durable: no watermark may pass
         self.floor_version = 0
         self.expiring = -1  # what lies below is about to leave the log: it becomes a dead letter
-        self.known = -1  # the highest offset that a take-over found owed: it must not be taken in again
+        self.taken_over: set[int] = set()  # what a take-over found owed, as far as reading has not come to it
         self._wanted: list[int] = []  # a heap of offsets whose bodies are to be read; some may be wanted no more
         self.bodies = 0  # events in memory that were read again
         self.probing = False  # whether it may read one event, for a probe
@@ -209,8 +209,16 @@ class Flow:
                 delivery.follower = None
             self.owe(delivery)
 
+    def passes(self, offset: int) -> bool:
+        """Whether reading passes an event by, since it is in hand, or a take-over found it owed; it may be finished."""
+        if offset in self.taken_over:
+            self.taken_over.discard(offset)
+            return True
+        return offset in self.hand
+
     def go_back(self, offset: int) -> None:
         """Read once more from an earlier offset on; what is in hand stays there, and is not taken twice."""
+        self.taken_over.clear()  # they come again, if they do not wait still
         if self.next is None:
             self.fall_behind(self.partition.position)
         if self.next is None or offset < self.next:
@@ -231,6 +239,7 @@ class Flow:
         for delivery in [d for d in self.hand.values() if d.offset < below and d.place not in ENDING]:
             dropped += 1
             del self.hand[delivery.offset]
+            self.taken_over.discard(delivery.offset)
             delivery.detach()
             delivery.place = Place.DONE
             self.channel.in_hand -= 1
@@ -359,7 +368,7 @@ class Flow:
             if self.add(delivery):
                 heads.append(delivery)
             self.owe(delivery)
-            self.known = owed.offset
+            self.taken_over.add(owed.offset)
         self.written = True
         self.durable = self.version
         self.partition.dirty.pop(self, None)

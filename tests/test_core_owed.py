@@ -459,3 +459,19 @@ def test_owed_times_are_whole_seconds() -> None:
     assert state is not None
     assert all(isinstance(number, int) for owed in state.owed for number in owed)
     assert state.owed == (Owed(0, 3, 1, 1_700_000_000, 1_700_000_035, lane_of(b"x")),)
+
+
+def test_what_a_take_over_found_owed_and_is_delivered_before_reading_comes_to_it_is_not_delivered_again() -> None:
+    r = replica("a", "b")
+    write(r, b"held", BROKEN_ITEM, b"other")
+    r.live(8, lambda attempt: DOWN if place(attempt) == "a:0:1" else OK if place(attempt) != "b:0:0" else None)
+    r.log.committed[P0] = 0  # as if the other one's first delivery still held the watermark
+    new = replica("a", "b", log_of=r)
+    new.pass_time(60)
+    attempts = {place(attempt): attempt for attempt in new.turn()}
+    assert "a:0:1" in attempts, "its time has come"
+    for attempt in attempts.values():
+        new.answer(attempt)
+    seen = new.run()
+    assert "a:0:1" not in seen
+    assert "b:0:1" in seen, "reading did come to it"
