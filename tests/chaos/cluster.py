@@ -7,10 +7,12 @@ refused to everybody, by access control: a single broker counts as in sync whate
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
     AclBindingFilter,
@@ -23,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from gate import Gate
 from kafka import LOOPBACK, Container, Listener, free_port, own_kafka
 
+AGAIN = 1.0  # seconds after which it is asked again
 ANSWER = 30.0  # seconds that the broker may take for one of our questions
 LONGEST = ("--max-transaction-timeout", "1")  # minutes: ours time out after some seconds
 PROPERTIES = {
@@ -49,12 +52,13 @@ class Cluster:
 
     def refuse(self, topics: Iterable[str]) -> None:
         """Have topics refuse what is written to them."""
-        _settle(self._admin.create_acls([rule for topic in topics for rule in _rules(topic)], request_timeout=ANSWER))
+        rules = [rule for topic in topics for rule in _rules(topic)]
+        _settle(lambda: self._admin.create_acls(rules, request_timeout=ANSWER))
 
     def accept(self, topics: Iterable[str]) -> None:
         """Have topics take what is written to them."""
         every = [_about(topic, AclOperation.ANY, AclPermissionType.ANY, AclBindingFilter) for topic in topics]
-        _settle(self._admin.delete_acls(every, request_timeout=ANSWER))
+        _settle(lambda: self._admin.delete_acls(every, request_timeout=ANSWER))
 
     def end_hanging(self) -> list[str]:
         """End the transactions that Kafka has left open although they are over, as docs/operating.md says.
@@ -83,9 +87,18 @@ def _about(topic: str, what: Any, permission: Any, make: Any) -> Any:
     return make(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", what, permission)
 
 
-def _settle(asked: Mapping[Any, Any]) -> None:
-    for each in asked.values():
-        each.result(2 * ANSWER)
+def _settle(ask: Callable[[], Mapping[Any, Any]]) -> None:
+    """Ask until the broker has answered: something else may be done to it meanwhile."""
+    deadline = time.monotonic() + 2 * ANSWER
+    while True:
+        try:
+            for each in ask().values():
+                each.result(2 * ANSWER)
+            return
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN)
 
 
 @contextmanager
