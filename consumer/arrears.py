@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consumer.broker import FOREVER
 from consumer.event import TopicPartition
 
 if TYPE_CHECKING:
     from consumer.broker import Broker
     from consumer.state import State
 
-FOREVER = 253_402_300_000.0  # seconds since 1970: no record is as new (the year 9999)
 ANSWER_TIME = 10.0  # seconds
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import orjson
 
 from consumer.event import Outgoing, Record, TopicPartition
+from consumer.state import SEPARATOR
 
 VERSION = 1
-SEPARATOR = "|"  # stands in no subscription's id
 
 
 class Kind(Enum):

@@ -31,10 +31,9 @@ from consumer.poison import LIMIT, Poison, Stop
 from consumer.reading import Concern, Reading, Unread
 from consumer.retry import RETRY_DELAYS, Delays, QuickRetries
 from consumer.state import state_key
-from consumer.steward import Steward, Topics
+from consumer.steward import Steward
 
 if TYPE_CHECKING:
-    from consumer.channel import Channel
     from consumer.clock import Clock
     from consumer.codec import Codec, Writer
     from consumer.framing import Reference
@@ -78,9 +77,20 @@ class Core:
         self._reading = Reading(settings.topic, codec, router)
         self._dispatcher = Dispatcher(settings.bounds, settings.breaker)
         self._partitions: dict[TopicPartition, Partition] = {}
-        self._outbox = Outbox(settings.dead_letter_topic, settings.state_topic, settings.cycle_bytes)
+        self._outbox = Outbox(
+            settings.dead_letter_topic, settings.state_topic, settings.control_topic, settings.cycle_bytes
+        )
         self._awaited = Awaited()
         self._notices = Notices()
+        self._steward = Steward(
+            settings.topic,
+            self._dispatcher,
+            self._reading,
+            self._outbox,
+            clock=clock,
+            metrics=metrics,
+            notices=self._notices,
+        )
         self._attempts = Attempts(
             self._dispatcher,
             self._outbox,
@@ -89,16 +99,7 @@ class Core:
             clock=clock,
             metrics=metrics,
             notices=self._notices,
-            gone=self._gone,
-        )
-        self._steward = Steward(
-            Topics(settings.topic, settings.state_topic, settings.control_topic),
-            self._dispatcher,
-            self._reading,
-            self._outbox,
-            clock=clock,
-            metrics=metrics,
-            notices=self._notices,
+            gone=self._steward.gone,
         )
         self._catch_up = CatchUp(
             self._dispatcher,
@@ -173,9 +174,6 @@ class Core:
             self._dispatcher.place_owed(head)
         if flow.next is not None:
             partition.reading[flow] = None
-
-    def _gone(self, channel: Channel, reason: str) -> None:
-        self._steward.gone(channel, reason)
 
     def spread(self, share: float) -> None:
         """Take in which share of all partitions this replica reads: that much it uses of a rate that is declared."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from consumer.control import Word, write_word
 from consumer.deadletter import DeadLetter
 from consumer.delivery import Delivery, Place
 from consumer.event import Commit, Outgoing, Record, TopicPartition, headers_size
 from consumer.flow import Flow
 from consumer.partition import Partition
-from consumer.state import write_state
+from consumer.state import tombstone, write_state
 
 OWED_SIZE = 50  # bytes that one owed delivery takes in a state, about
 
@@ -76,10 +77,11 @@ class Cycle:
 class Outbox:
     """The dead letters that are not durable yet, oldest first, and the next cycle."""
 
-    def __init__(self, letters: str, states: str, room: int) -> None:
+    def __init__(self, letters: str, states: str, control: str, room: int) -> None:
         """Write to these topics, at most `room` bytes a cycle."""
         self._topic = letters
         self._states = states
+        self._control = control
         self._room = room
         self._letters: dict[Letter, None] = {}
         self._words: dict[bytes, Outgoing] = {}
@@ -91,13 +93,14 @@ class Outbox:
         """Keep a dead letter for the next cycle."""
         self._letters[letter] = None
 
-    def say(self, word: Outgoing) -> None:
+    def say(self, word: Word) -> None:
         """Keep a word for the control topic for the next cycle."""
-        self._words[word.key or b""] = word
+        self._words[word.key] = write_word(self._control, word)
 
-    def bury(self, partition: Partition, tombstone: Outgoing) -> None:
+    def bury(self, partition: Partition, subscription: str) -> None:
         """Have the state of a subscription that is gone deleted with the next cycle."""
-        partition.tombstones[tombstone.key or b""] = tombstone
+        record = tombstone(self._states, subscription, partition.tp)
+        partition.tombstones[record.key or b""] = record
 
     def holds(self, partitions: Iterable[Partition]) -> bool:
         """Whether a dead letter of these partitions is not durable yet."""
@@ -198,8 +201,8 @@ class Outbox:
         for word in cycle.words:
             if self._words.get(word.key or b"") is word:
                 del self._words[word.key or b""]
-        for partition, tombstone in cycle.tombstones:
-            partition.tombstones.pop(tombstone.key or b"", None)
+        for partition, record in cycle.tombstones:
+            partition.tombstones.pop(record.key or b"", None)
 
     def shrink(self, keys: frozenset[bytes], limit: int) -> None:
         """Cut the values of dead letters with these keys to `limit` bytes."""

@@ -16,6 +16,7 @@ import structlog
 from consumer.codec import Codec, Undecodable, Unfetched, Writer, WriterSchema, compile_schema
 from consumer.errors import ConfigurationError, RegistryError, RegistryUnavailable, SchemaUnusable
 from consumer.framing import Reference, describe
+from consumer.reminder import Reminder
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from consumer.metrics import Metrics
     from consumer.retry import Doubling
 
-REMIND = 30.0  # seconds between two log lines about the same trouble
 NAMED = 3  # partitions that a sentence names
 
 
@@ -88,7 +88,7 @@ class SchemaFetcher:
         self._patience = patience
         self._wanted = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "registry")
-        self._said = -REMIND
+        self._reminder = Reminder(clock)
         self._log = structlog.get_logger("registry")
 
     def wake(self) -> None:
@@ -143,8 +143,7 @@ class SchemaFetcher:
     def _say(self, trouble: str) -> None:
         waiting = "; ".join(_waiting(reference, where) for reference, where in self._core.awaited.places().items())
         self._health.set("registry", f"{waiting}: {trouble}")
-        if self._clock.monotonic() - self._said >= REMIND:
-            self._said = self._clock.monotonic()
+        if self._reminder.is_due():
             self._log.error("waiting for the schema registry", waiting=waiting, trouble=trouble)
 
 

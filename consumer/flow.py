@@ -200,14 +200,18 @@ class Flow:
     def rewind(self, offset: int) -> None:
         """Forget what lies from `offset` on and was never owed: the next owner reads it. All else becomes owed."""
         for delivery in [d for d in self.hand.values() if d.offset >= offset and not d.owed]:
-            del self.hand[delivery.offset]
-            delivery.detach()
-            delivery.place = Place.DONE
-            self.channel.in_hand -= 1
+            self._remove(delivery)
         for delivery in list(self.hand.values()):
             if delivery.follower is not None and delivery.follower.place is Place.DONE:
                 delivery.follower = None
             self.owe(delivery)
+
+    def _remove(self, delivery: Delivery) -> None:
+        """Take out of hand what nothing is to become of here."""
+        del self.hand[delivery.offset]
+        delivery.detach()
+        delivery.place = Place.DONE
+        self.channel.in_hand -= 1
 
     def passes(self, offset: int) -> bool:
         """Whether reading passes an event by, since it is in hand, or a take-over found it owed; it may be finished."""
@@ -238,11 +242,8 @@ class Flow:
         dropped = 0
         for delivery in [d for d in self.hand.values() if d.offset < below and d.place not in ENDING]:
             dropped += 1
-            del self.hand[delivery.offset]
+            self._remove(delivery)
             self.taken_over.discard(delivery.offset)
-            delivery.detach()
-            delivery.place = Place.DONE
-            self.channel.in_hand -= 1
             self.uncovered.pop(delivery, None)
             if delivery.owed:
                 self.owed -= 1

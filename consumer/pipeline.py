@@ -25,6 +25,7 @@ from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, Record
 from consumer.event import Record, TopicPartition
 from consumer.fetcher import SchemaFetcher, SchemaSource
 from consumer.intake import Intake
+from consumer.reminder import Reminder
 from consumer.retention import Retention
 from consumer.retry import Doubling
 from consumer.scanner import Scanner
@@ -46,7 +47,6 @@ T = TypeVar("T")
 STARTS = 64
 WATCH = 0.25  # seconds between two looks at whether all goes well
 AGAIN = 2.0  # seconds until an unreachable broker, or a missing topic, is looked for again
-REMIND = 30.0  # seconds between two log lines about the same trouble
 LAST_CYCLE = 5.0  # seconds that the last cycle may be tried for, beyond the time for what was in flight
 LEAVE = 10.0  # seconds that leaving the group may take: `close` is known to hang
 FITS = 64 * 1024  # bytes that remain of a dead letter that the broker refused for its size
@@ -135,7 +135,7 @@ class Pipeline:
         self._last_durable = clock.monotonic()
         self._trouble = "no answer from Kafka"  # why the last cycle failed
         self._doubt = False  # whether the last cycle failed, and none has become durable since
-        self._said_poisoned = -REMIND
+        self._poison_reminder = Reminder(clock)
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()  # set at each turn, for those who wait for an end
         self._turning = False
@@ -403,7 +403,7 @@ class Pipeline:
             now = self._clock.monotonic()
             self._health.beat("loop")
             self._stalls()
-            self._say_poisoned(now)
+            self._say_poisoned()
             self._core.tick()
             for level, event, fields in self._core.notices():
                 getattr(self._log, level)(event, **fields)
@@ -425,12 +425,11 @@ class Pipeline:
         self._core.held = self._doubt or seconds > self._timing.cycle_stall
         return self._core.held
 
-    def _say_poisoned(self, now: float) -> None:
+    def _say_poisoned(self) -> None:
         """Say loudly, and again and again, that no event is taken in any more: somebody has to look at the producer."""
         stop = self._core.poisoned
-        if stop is None or now - self._said_poisoned < REMIND:
+        if stop is None or not self._poison_reminder.is_due():
             return
-        self._said_poisoned = now
         advice = "mend what writes them, then restart; SPRINTLY_POISON_LIMIT=off goes on"
         self._health.set("poison", f"no event is taken in: {stop}; {advice}")
         self._log.error(
@@ -451,15 +450,14 @@ class Pipeline:
 
     async def _topics_are_there(self) -> bool:
         """Wait for the broker and its topics; False if it was told to stop before."""
-        said = -REMIND
+        reminder = Reminder(self._clock)
         while not self._stopping.is_set():
             trouble = await self._what_is_missing()
             if not trouble:
                 self._health.clear("kafka")
                 return True
             self._health.set("kafka", trouble)
-            if self._clock.monotonic() - said >= REMIND:
-                said = self._clock.monotonic()
+            if reminder.is_due():
                 self._log.error("waiting for Kafka", trouble=trouble)
             try:
                 await asyncio.wait_for(self._stopping.wait(), AGAIN)

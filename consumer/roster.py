@@ -24,9 +24,10 @@ class Roster:
         self.subscriptions: Mapping[str, Subscription] | None = None
         if subscriptions is not None:
             self.subscriptions = {subscription.id: subscription for subscription in subscriptions}
+        self.states = list(states)
         self.words = words
-        self.owed = {state.subscription for state in states}
-        self.ids = sorted({*(self.subscriptions or {}), *self.owed, *words.off})
+        owed = {state.subscription for state in self.states}
+        self.ids = sorted({*(self.subscriptions or {}), *owed, *words.off})
 
     def find(self, given: str) -> list[str]:
         """Return the ids meant by `given`: one, its unambiguous beginning, or all destinations of one.

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from consumer.control import Kind, Word, Words, write_word
+from consumer.control import Kind, Word, Words
 from consumer.flow import ALL
-from consumer.state import tombstone
 
 if TYPE_CHECKING:
     from consumer.channel import Channel
@@ -26,21 +25,12 @@ if TYPE_CHECKING:
     from consumer.reading import Reading
 
 
-class Topics:
-    """The topics that words are about: the one with the events, and those with states and with the words themselves."""
-
-    def __init__(self, events: str, states: str, control: str) -> None:
-        self.events = events
-        self.states = states
-        self.control = control
-
-
 class Steward:
     """What was said of subscriptions, and how far each partition is with it."""
 
     def __init__(
         self,
-        topics: Topics,
+        events: str,
         dispatcher: Dispatcher,
         reading: Reading,
         outbox: Outbox,
@@ -49,7 +39,8 @@ class Steward:
         metrics: Metrics,
         notices: Notices,
     ) -> None:
-        self._topics = topics
+        """Only what lies in the topic `events` can be backfilled: a replay is not of the time when it was written."""
+        self._events = events
         self._dispatcher = dispatcher
         self._reading = reading
         self._outbox = outbox
@@ -144,7 +135,7 @@ class Steward:
         """Have a subscription read once more from an earlier offset on."""
         subscription = self._reading.subscription(word.subscription)
         offset = dict(word.offsets).get(partition.tp.partition)
-        if subscription is None or offset is None or partition.tp.topic != self._topics.events:
+        if subscription is None or offset is None or partition.tp.topic != self._events:
             return
         if offset < partition.position:
             flow = self._dispatcher.flow(partition, subscription)
@@ -153,7 +144,7 @@ class Steward:
 
     def _forget_orphan(self, partition: Partition, subscription: str) -> None:
         if partition.orphans.pop(subscription, None) is not None:
-            self._outbox.bury(partition, tombstone(self._topics.states, subscription, partition.tp))
+            self._outbox.bury(partition, subscription)
 
     # -- what replicas say and do by themselves
 
@@ -163,7 +154,7 @@ class Steward:
         if not channel.off:
             self._dispatcher.disable(id_)
             word = Word(id_, Kind.SWITCH, enabled=False, reason=reason, at=self._clock.time())
-            self._outbox.say(write_word(self._topics.control, word))
+            self._outbox.say(word)
             self._notices.add("warning", "a subscription is disabled", subscription=id_, reason=reason)
 
     def expire(self, partition: Partition, begin: int, expiring: int) -> None:

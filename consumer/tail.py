@@ -11,6 +11,7 @@ import structlog
 
 from consumer.control import control_partition
 from consumer.errors import BrokerError
+from consumer.reminder import Reminder
 
 if TYPE_CHECKING:
     from consumer.broker import Broker, LogReader
@@ -23,7 +24,6 @@ INTERVAL = 1.0  # seconds between two looks
 ANSWER_TIME = 5.0  # seconds
 BATCH = 500  # records read at once
 PATIENCE = 15.0  # seconds without an answer after which the replica says so: longer than a transaction stays open
-REMIND = 30.0  # seconds between two log lines about the same trouble
 
 
 class Tail:
@@ -45,7 +45,7 @@ class Tail:
         self._looked = asyncio.Condition()
         self._wanted = asyncio.Event()  # set where somebody cannot wait for the next look
         self._well_at = clock.monotonic()
-        self._said = -REMIND
+        self._reminder = Reminder(clock)
         self._log = structlog.get_logger("control")
 
     async def run(self) -> None:
@@ -99,10 +99,8 @@ class Tail:
             self._soon()
 
     def _trouble(self, sentence: str) -> None:
-        now = self._clock.monotonic()
-        if now - self._well_at < PATIENCE:
+        if self._clock.monotonic() - self._well_at < PATIENCE:
             return
         self._health.set("control", f"what operators say cannot be read: {sentence}")
-        if now - self._said >= REMIND:
-            self._said = now
+        if self._reminder.is_due():
             self._log.error("the control topic cannot be read", trouble=sentence)

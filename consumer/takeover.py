@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from consumer.broker import FOREVER
 from consumer.control import read_note
 from consumer.errors import BrokerError
+from consumer.reminder import Reminder
 from consumer.state import State, latest_states
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 COMMITTED_TIME = 40.0  # seconds: an open transaction of a replica that was killed is waited for until it times out
 ANSWER_TIME = 10.0  # seconds for any other question
 AGAIN = 1.0  # seconds until it is tried again
-REMIND = 30.0  # seconds between two log lines about the same trouble
-FOREVER = 253_402_300_000.0  # seconds since 1970: no record is as new (the year 9999)
 
 
 class Found(NamedTuple):
@@ -72,7 +72,7 @@ class TakeOver:
         self._under_way: dict[TopicPartition, object] = {}  # each with what tells this assignment from a later one
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, "take-over")
-        self._said = -REMIND
+        self._reminder = Reminder(clock)
         self._log = structlog.get_logger("takeover")
 
     def start(self, partitions: Sequence[TopicPartition], ended: Callable[[asyncio.Task[None]], None]) -> None:
@@ -142,8 +142,7 @@ class TakeOver:
     def _say(self, partitions: Sequence[TopicPartition], trouble: str) -> None:
         sentence = f"{len(partitions)} partitions cannot be taken over yet: {trouble}"
         self._health.set("take-over", sentence)
-        if self._clock.monotonic() - self._said >= REMIND:
-            self._said = self._clock.monotonic()
+        if self._reminder.is_due():
             self._log.error("waiting for Kafka", trouble=sentence)
 
 

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from consumer.event import Commit, Outgoing, Record, TopicPartition
 
+FOREVER = 253_402_300_000.0
+"""Seconds since 1970 (the year 9999): no record is as new, so that `Broker.begins` says where the logs end."""
+
 Membership: TypeAlias = Any  # opaque: what proves to the broker that a member still owns its partitions
 
 

@@ -10,7 +10,7 @@ import click
 
 from consumer.arrears import Arrears, arrears
 from consumer.cli.output import json_option, print_json, print_table, when
-from consumer.cli.wiring import kafka, load_settings, roster, states
+from consumer.cli.wiring import kafka, load_settings, roster
 
 if TYPE_CHECKING:
     from consumer.roster import Roster
@@ -35,9 +35,7 @@ def owed(config: Path | None, only: tuple[str, ...], as_json: bool) -> None:
     cluster = kafka(settings)
     known = roster(settings, cluster)
     chosen = {id_ for given in only for id_ in known.find(given)}
-    found = arrears(
-        cluster, (state for state in states(settings, cluster) if not chosen or state.subscription in chosen)
-    )
+    found = arrears(cluster, (state for state in known.states if not chosen or state.subscription in chosen))
     rows = [_row(known, each) for each in found]
     if as_json:
         print_json(rows)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.announcement import Progress, announce, follow
-from consumer.arrears import ANSWER_TIME, FOREVER
+from consumer.arrears import ANSWER_TIME
+from consumer.broker import FOREVER
 from consumer.cli.arguments import DURATION, MOMENT
 from consumer.cli.output import json_option, print_json, print_table, progress, when
 from consumer.cli.wiring import kafka, load_settings, roster
