@@ -6,13 +6,12 @@ A request is written anew by `WRITE_REQUESTS=1 python -m pytest tests/services/t
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
+import onfile
 import requests
-from payloads import NAMES, documented
+from payloads import NAMES, NOT_WRITTEN, documented, hostile
 
 from services import Payload, RecordingSession, ServiceBase, record
 
@@ -30,16 +29,7 @@ HOSTILE = (
     "#tag $USD /start 127.0.0.1 @channel @room tg://evil",
     "[x](http://evil.example) ![i](http://evil.example/i)",
 )
-KEPT = ("model", "action", "short_url", "created_at", "type")
-
-
-def hostile(value: Any, text: str, key: str = "") -> Any:
-    """Return the payload with each text that people write replaced."""
-    if isinstance(value, dict):
-        return {name: hostile(inner, text, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [hostile(inner, text, key) for inner in value]
-    return value if key in KEPT or not isinstance(value, str) else text
+KEPT = (*NOT_WRITTEN, "type")
 
 
 def hostile_payloads() -> list[Payload]:
@@ -47,13 +37,13 @@ def hostile_payloads() -> list[Payload]:
     found = []
     for text in HOSTILE:
         for name in NAMES:
-            written = hostile(documented(name), text)
+            written = hostile(documented(name), text, KEPT)
             if name == "item":
                 written["attributes"] |= {"tags": [text, text], "parent": {"number": 1, "title": text}}
                 written["attributes"]["close_reason"] = text
             found += [{**written, "action": action} for action in (*ACTIONS, text)]
-        found.append({**hostile(documented("item"), text), "model": text})
-        typed = hostile(documented("item"), text)
+        found.append({**hostile(documented("item"), text, KEPT), "model": text})
+        typed = hostile(documented("item"), text, KEPT)
         typed["attributes"]["type"] = text
         del typed["attributes"]["number"], typed["attributes"]["short_url"]
         found.append(typed)
@@ -67,17 +57,11 @@ def every_payload() -> list[Payload]:
     return [{**documented(name), "action": action} for name in NAMES for action in ACTIONS] + bare
 
 
-def changed(name: str, **attributes: Any) -> Payload:
-    payload = documented(name)
-    payload["attributes"].update(attributes)
-    return payload
-
-
 def endless(character: str) -> list[Payload]:
     """Payloads whose texts are all as long as can be, and longer."""
     found = []
     for name in NAMES:
-        payload = hostile(documented(name), character * 5000)
+        payload = hostile(documented(name), character * 5000, KEPT)
         item = {"number": 2**63 - 1, "title": character * 5000, "short_url": "http://sprint.ly/" + "&" * 480}
         attributes = payload["attributes"]
         attributes.update({"type": character * 99, "item": item, "items": [item] * 20, "blocked": {**item}})
@@ -89,7 +73,7 @@ def endless(character: str) -> list[Payload]:
 
 KINDS = {
     "item-created": documented("item"),
-    "item-hostile": hostile(documented("item"), HOSTILE[0]),
+    "item-hostile": hostile(documented("item"), HOSTILE[0], KEPT),
     "comment-created": documented("comment"),
     "block-created": documented("block"),
     "deploy-created": documented("deploy"),
@@ -113,9 +97,4 @@ def compare(service: type[ServiceBase], options: dict[str, Any], name: str) -> N
         "body": request.json or request.data,
     }
     text = json.dumps(shown, indent=2, ensure_ascii=False).replace("\u2060", "\\u2060") + "\n"
-    file = SERVICES / service.name / f"{name}.json"
-    if os.environ.get("WRITE_REQUESTS"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text, "utf-8")
-        pytest.skip(f"{file.name} is written, not compared")
-    assert text == file.read_text("utf-8")
+    onfile.compare(text, SERVICES / service.name / f"{name}.json")

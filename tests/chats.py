@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Any
 
-import pytest
+import onfile
 import requests
-from payloads import NAMES, documented
+from payloads import NAMES, changed, documented, hostile, without
 
 from services import Payload
 
@@ -32,30 +30,6 @@ MORE_HOSTILE = (
     "a\\*b\\* \\[x](http://evil) \\\\",
     '"><a href=http://evil> &lt;b> <!-- <users/all>',
 )
-
-
-def changed(name: str, **attributes: Any) -> Payload:
-    """Return a documented payload with other attributes."""
-    payload = documented(name)
-    payload["attributes"].update(attributes)
-    return payload
-
-
-def without(payload: Payload, *names: str) -> Payload:
-    """Return the payload without some of its attributes."""
-    for name in names:
-        del payload["attributes"][name]
-    return payload
-
-
-def hostile(value: Any, text: str = HOSTILE, key: str = "") -> Any:
-    """Return the payload with each text that people write replaced."""
-    if isinstance(value, dict):
-        return {name: hostile(inner, text, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [hostile(inner, text, key) for inner in value]
-    kept = key in ("model", "action", "short_url", "created_at") or not isinstance(value, str)
-    return value if kept else text
 
 
 def longest(character: str) -> list[Payload]:
@@ -96,19 +70,14 @@ def written(request: requests.Request) -> str:
 
 def compare(request: requests.Request, file: Path) -> None:
     """Fail if the request is not the one on file; with WRITE_REQUESTS=1, write it there instead."""
-    text = written(request)
-    if os.environ.get("WRITE_REQUESTS"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text, "utf-8")
-        pytest.skip(f"{file.name} is written, not compared")
-    assert text == file.read_text("utf-8")
+    onfile.compare(written(request), file)
 
 
 ON_FILE: dict[str, Payload] = {
     **{f"{name}-created": documented(name) | {"action": "created"} for name in NAMES},
     "item-updated": {**documented("item"), "action": "updated"},
-    "item-hostile": hostile(changed("item", tags=["ios", "ipad"], type="defect")) | {"action": "created"},
-    "comment-hostile": hostile(documented("comment")),
+    "item-hostile": hostile(changed("item", tags=["ios", "ipad"], type="defect"), HOSTILE) | {"action": "created"},
+    "comment-hostile": hostile(documented("comment"), HOSTILE),
     "block-deleted": {**documented("block"), "action": "deleted"},
     "deploy-of-many": changed("deploy", items=[{"number": n, "title": f"Item {n}"} for n in range(1, 14)]),
     "item-without-address": without(documented("item"), "short_url"),

@@ -16,6 +16,22 @@ COPIED = (
 PATIENCE = 120.0  # seconds for anything on a busy machine
 
 
+def run(*command: str | Path, cwd: Path, env: dict[str, str], code: int = 0) -> str:
+    """Run a command, which has to end with that code; returns what it printed and said."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
 class Checkout:
     """The copied files, and commands that run on them in this environment."""
 
@@ -33,18 +49,7 @@ class Checkout:
 
     def run(self, *arguments: str, code: int = 0, **environ: str) -> str:
         """Run a module of Python, which has to end with that code; returns what it printed and said."""
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env=self.environ | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
+        return run(sys.executable, "-m", *arguments, cwd=self.folder, env=self.environ | environ, code=code)
 
     def do(self, *arguments: str, code: int = 0, **environ: str) -> str:
         """Run `sprintly-services services`."""

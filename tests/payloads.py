@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from schemas import examples
 
 NAMES = list(examples())
+NOT_WRITTEN = ("model", "action", "short_url", "created_at")  # the texts that Sprint.ly makes and no person writes
 
 Strategy = st.SearchStrategy[Any]
 
@@ -16,6 +17,29 @@ Strategy = st.SearchStrategy[Any]
 def documented(name: str) -> dict[str, Any]:
     """Return a fresh copy of the example `name` (item, comment, favorite, block or deploy)."""
     return examples()[name]
+
+
+def changed(name: str, **attributes: Any) -> dict[str, Any]:
+    """Return a documented payload with other attributes."""
+    payload = documented(name)
+    payload["attributes"].update(attributes)
+    return payload
+
+
+def without(payload: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the payload without some of its attributes."""
+    for name in names:
+        del payload["attributes"][name]
+    return payload
+
+
+def hostile(value: Any, text: str, kept: tuple[str, ...] = NOT_WRITTEN, key: str = "") -> Any:
+    """Return the payload with each text replaced by `text`, but for those under the keys `kept`."""
+    if isinstance(value, dict):
+        return {name: hostile(inner, text, kept, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [hostile(inner, text, kept, key) for inner in value]
+    return value if key in kept or not isinstance(value, str) else text
 
 
 def nested(levels: int) -> dict[str, Any]:

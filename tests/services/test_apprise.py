@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 from hypothesis import given
-from payloads import NAMES, documented, payloads
+from payloads import NAMES, documented, hostile, payloads
 from receivers import Raw, Receiver, Reply
 
 from consumer.egress import EgressPolicy, parse_cidrs
@@ -33,16 +33,6 @@ HOSTILE = (
     "<!channel> <@U1> <script>alert(1)</script> [x](http://evil.example) [y]: http://evil.example @everyone *a* `c` "
     "~d~ _e_\n# f\n> g\u202e"
 )
-
-
-def hostile(value: Any, key: str = "") -> Any:
-    """Return the payload with each text that people write replaced."""
-    if isinstance(value, dict):
-        return {name: hostile(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [hostile(inner, key) for inner in value]
-    kept = key in ("model", "action", "short_url", "created_at") or not isinstance(value, str)
-    return value if kept else HOSTILE
 
 
 def address(receiver: Receiver, rest: str = "/hook") -> str:
@@ -149,7 +139,7 @@ def test_every_event_makes_a_title_and_a_text(name: str, action: str) -> None:
 @pytest.mark.parametrize("action", [*ACTIONS, HOSTILE])
 def test_nobody_writes_markup_links_or_mentions(name: str, action: str) -> None:
     active = re.compile(r"<[!@#/a-z]|\]\(|\]:|\w+://|\w\.[a-z]{2,}|@\w|`|(?<!\w)[*_~]\S|^\s*(?:#+\s|>)", re.I | re.M)
-    title, body = fitted(message({**hostile(documented(name)), "action": action}), 250, 32_768)
+    title, body = fitted(message({**hostile(documented(name), HOSTILE), "action": action}), 250, 32_768)
     for text in (title, re.sub(r"http://sprint\.ly/\S*", "", body)):
         assert active.findall(text) == []
 

@@ -19,7 +19,7 @@ import pytest
 import uvloop
 from hypothesis import given
 from mailserver import MailServer
-from payloads import NAMES, documented, payloads
+from payloads import NAMES, documented, hostile, payloads
 from receivers import CERTIFIED_NAME, certificate, tls
 
 from consumer.egress import EgressPolicy, parse_cidrs
@@ -44,16 +44,6 @@ HOSTILE = (
     "joe@evil.example @everyone &lt;b&gt; '\"\r\nBcc: victim@evil.example\r\n\r\n<img src=x> "
     "=?utf-8?q?=0D=0ABcc=3A_victim=40evil.example?= \u2028X-Evil: 1\u202e"
 )
-
-
-def hostile(value: Any, key: str = "") -> Any:
-    """Return the payload with each text that people write replaced."""
-    if isinstance(value, dict):
-        return {name: hostile(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [hostile(inner, key) for inner in value]
-    kept = key in ("model", "action", "short_url", "created_at") or not isinstance(value, str)
-    return value if kept else HOSTILE
 
 
 def service(**options: Any) -> Service:
@@ -207,7 +197,7 @@ def test_every_event_makes_a_mail(name: str, action: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("action", [*ACTIONS, HOSTILE])
 def test_nobody_writes_headers_tags_or_links_into_a_mail(name: str, action: str) -> None:
-    mail = made({**hostile(documented(name)), "action": action})
+    mail = made({**hostile(documented(name), HOSTILE), "action": action})
     assert set(mail.keys()) <= HEADERS
     assert len(mail.keys()) == len(set(mail.keys()))
     assert all("\n" not in str(value) and "\r" not in str(value) for value in mail.values())
@@ -384,7 +374,7 @@ def test_an_attempt_that_comes_again_has_the_same_message_id(pem: Path, context:
 
 def test_what_people_write_stays_within_the_mail(pem: Path, context: ssl.SSLContext) -> None:
     with MailServer(tls=context) as server:
-        payload = hostile(documented("comment"))
+        payload = hostile(documented("comment"), HOSTILE)
         payload["attributes"]["body"] = "a\r\n.\r\nMAIL FROM:<x@evil.example>\r\n"
         assert answer_of(bound(server.port), payload, pem) == DELIVERED
     [taken] = server.mails

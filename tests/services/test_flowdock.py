@@ -7,8 +7,8 @@ from typing import Any
 
 import htmls
 import pytest
-from announced import KINDS, changed, compare, hostile_payloads, recorded
-from payloads import documented
+from announced import KINDS, compare, hostile_payloads, recorded
+from payloads import changed, documented
 
 from services import Payload
 from services.flowdock import Service

@@ -6,7 +6,8 @@ from typing import Any
 
 import htmls
 import pytest
-from announced import KINDS, changed, compare, endless, hostile_payloads, recorded
+from announced import KINDS, compare, endless, hostile_payloads, recorded
+from payloads import changed
 
 from services import Payload, RateLimit
 from services.hipchat import Service

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 
-from announced import changed, endless
-from payloads import documented
+from announced import endless
+from payloads import changed, documented
 
 from services._html import HTML
 from services._lines import Markup, told

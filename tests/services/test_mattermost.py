@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import requests
-from chats import ON_FILE, changed, compare, hostile_payloads, longest
+from chats import ON_FILE, compare, hostile_payloads, longest
 from hypothesis import given
 from markups import mattermost, unexpected, unmarked
-from payloads import documented, payloads
+from payloads import changed, documented, payloads
 from receivers import Receiver, Reply
 
 from services import Judgement, Meaning, OptionsError, Payload

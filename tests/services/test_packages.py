@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from checkouts import PATIENCE, ROOT, Checkout
+from checkouts import ROOT, Checkout, run
 
 OUTSIDER = '''
 """Posts one line of text for each new item."""
@@ -118,18 +117,7 @@ class Environment:
 
     def _run(self, *command: str | Path, code: int = 0) -> str:
         environ = {"PATH": os.environ["PATH"], "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(
-            [str(word) for word in command],
-            cwd=self.folder,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
+        return run(*command, cwd=self.folder, env=environ, code=code)
 
 
 def package(folder: Path, **services: str) -> Path:

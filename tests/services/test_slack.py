@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,8 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from payloads import NAMES, documented, payloads
+from onfile import compare
+from payloads import NAMES, NOT_WRITTEN, changed, documented, hostile, payloads, without
 from receivers import Receiver
 
 from services import Judgement, Meaning, OptionsError, Payload, RateLimit
@@ -28,32 +28,11 @@ from services._mrkdwn import escape
 from services.slack import Service
 
 FOLDER = Path(__file__).parent / "slack"
+KEPT = (*NOT_WRITTEN, "type")
 URL = "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX"
 HOSTILE = (
     "<!channel> <script>alert(1)</script> [x](http://evil) @everyone *a* &amp; `c` ~d~\n> \u202e_e_ <http://evil|f>"
 )
-
-
-def changed(name: str, **attributes: Any) -> Payload:
-    payload = documented(name)
-    payload["attributes"].update(attributes)
-    return payload
-
-
-def without(payload: Payload, *names: str) -> Payload:
-    for name in names:
-        del payload["attributes"][name]
-    return payload
-
-
-def hostile(value: Any, key: str = "") -> Any:
-    """Return the payload with each text that people write replaced."""
-    if isinstance(value, dict):
-        return {name: hostile(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [hostile(inner, key) for inner in value]
-    kept = key in ("model", "action", "short_url", "created_at", "type") or not isinstance(value, str)
-    return value if kept else HOSTILE
 
 
 ACTIONS = ("created", "updated", "deleted")
@@ -67,7 +46,7 @@ PAYLOADS: dict[str, Payload] = {
     **{f"{name}-deleted": {**documented(name), "action": "deleted"} for name in NAMES},
     "item-archived": {**documented("item"), "action": "archived"},
     "item-bare": {"model": "Item", "product": {"id": 1111}, "attributes": {"number": 1212}},
-    "item-hostile": hostile(documented("item")),
+    "item-hostile": hostile(documented("item"), HOSTILE, KEPT),
     "item-with-integer-parent": changed("item", parent=1100, tags=["ios", "ipad"]),
     "item-with-parent": changed("item", parent={"number": 1100, "type": "story", "title": "Tell the world"}),
     "item-without-address": without(documented("item"), "short_url"),
@@ -75,15 +54,15 @@ PAYLOADS: dict[str, Payload] = {
     "item-without-last-name": changed("item", created_by=PERSON),
     "item-without-title": without(documented("item"), "title"),
     "item-with-long-title": changed("item", title="Make the running man glow. " * 20),
-    "comment-hostile": hostile(documented("comment")),
+    "comment-hostile": hostile(documented("comment"), HOSTILE, KEPT),
     "comment-long": changed(
         "comment", body="@[Craig](pk:12): the running man glows, but only from black to blue.\nWhy?"
     ),
-    "block-hostile": hostile(documented("block")),
+    "block-hostile": hostile(documented("block"), HOSTILE, KEPT),
     "block-over": changed("block", unblocked=True),
     "favorite-of-nothing": without(documented("favorite"), "item", "user"),
     "deploy-bare": {"model": "Deploy", "product": {"id": 1111}, "attributes": {}},
-    "deploy-hostile": hostile(documented("deploy")),
+    "deploy-hostile": hostile(documented("deploy"), HOSTILE, KEPT),
     "deploy-of-many": changed("deploy", items=[{"number": n, "title": f"Item {n}"} for n in range(1, 14)]),
     "milestone-created": {**documented("item"), "model": "Milestone"},
 }
@@ -108,11 +87,7 @@ def written(request: requests.Request) -> str:
 
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_the_request_is_the_one_on_file(name: str) -> None:
-    text, file = written(the_request(PAYLOADS[name])), FOLDER / f"{name}.json"
-    if os.environ.get("WRITE_REQUESTS"):
-        file.write_text(text, "utf-8")
-        pytest.skip(f"{file.name} is written, not compared")
-    assert text == file.read_text("utf-8")
+    compare(written(the_request(PAYLOADS[name])), FOLDER / f"{name}.json")
 
 
 def test_every_file_is_compared() -> None:
@@ -250,13 +225,13 @@ def test_the_tokenizer_sees_what_slack_sees() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("action", [*ACTIONS, HOSTILE])
 def test_nobody_writes_markup_into_a_message(name: str, action: str) -> None:
-    texts = list(shown({**hostile(documented(name)), "action": action}))
+    texts = list(shown({**hostile(documented(name), HOSTILE, KEPT), "action": action}))
     assert len(texts) >= 4
     assert [found for text in texts for found in markup(text)] == []
 
 
 def test_a_type_or_a_model_is_no_way_in_either() -> None:
-    payload = {**hostile(changed("item", type=HOSTILE)), "model": HOSTILE}
+    payload = {**hostile(changed("item", type=HOSTILE), HOSTILE, KEPT), "model": HOSTILE}
     assert [found for text in shown(payload) for found in markup(text)] == []
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import requests
-from chats import ON_FILE, changed, compare, hostile_payloads, longest
+from chats import ON_FILE, compare, hostile_payloads, longest
 from hypothesis import given
 from markups import adaptive_card, unexpected
-from payloads import documented, payloads
+from payloads import changed, documented, payloads
 from receivers import Receiver
 
 from services import Judgement, Meaning, OptionsError, Payload, RateLimit

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs
 import htmls
 import pytest
 import requests
-from announced import KINDS, changed, compare, endless, hostile_payloads, recorded
+from announced import KINDS, compare, endless, hostile_payloads, recorded
 from hypothesis import given
 from hypothesis import strategies as st
-from payloads import documented
+from payloads import changed, documented
 from receivers import Receiver, Reply
 
 from services import Judgement, Meaning, Payload, RateLimit, RecordingSession
