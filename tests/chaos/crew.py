@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,10 +15,14 @@ BEFORE_IT_BEGAN = (128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 class Crew:
-    """Starts processes by `start`. What must not be, as a replica that ends by itself, stands in `problems`."""
+    """Starts processes by `start`. What must not be, as a replica that ends by itself, stands in `problems`.
+
+    Each replica is acted upon by a thread of its own, and another one looks at all.
+    """
 
     def __init__(self, start: Callable[[], Process]) -> None:
         self._start = start
+        self._lock = threading.Lock()  # held to look, and to take off the list what is to end
         self._running: dict[str, Process] = {}
         self._frozen: set[str] = set()
         self.problems: list[str] = []
@@ -34,7 +39,7 @@ class Crew:
 
     def kill(self, name: str) -> None:
         """End a replica as a power cut does."""
-        self._running.pop(name).kill()
+        self._take(name).kill()
         self._frozen.discard(name)
 
     def freeze(self, name: str) -> None:
@@ -49,7 +54,7 @@ class Crew:
 
     def stop(self, name: str) -> None:
         """End a replica in order."""
-        process = self._running.pop(name)
+        process = self._take(name)
         began = time.monotonic()
         code = process.stop()
         self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
@@ -60,10 +65,15 @@ class Crew:
 
     def look(self) -> None:
         """Notice those that have ended by themselves, and start others in their place."""
-        for name, process in list(self._running.items()):
-            if not process.running:
-                self.problems.append(f"{name} (process {process.pid}) ended by itself: {process.last_words}")
-                self.start(name)
+        with self._lock:
+            for name, process in list(self._running.items()):
+                if not process.running:
+                    self.problems.append(f"{name} (process {process.pid}) ended by itself: {process.last_words}")
+                    self.start(name)
+
+    def _take(self, name: str) -> Process:
+        with self._lock:
+            return self._running.pop(name)
 
     def end(self) -> None:
         """End all that are left, whatever they are doing."""

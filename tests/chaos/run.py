@@ -213,7 +213,8 @@ class _Play:
         with self._doing(action):
             self._say(f"  {time.strftime('%H:%M:%S')}  {action}")
             rest(time.monotonic() + action.lasts)
-        self._spans += _spans(action, began, time.time())
+            ending = time.time()
+        self._spans += _spans(action, began, ending, time.time())
 
     @contextmanager
     def _doing(self, action: Action) -> Iterator[None]:
@@ -319,12 +320,12 @@ def _is_well(replica: Process) -> bool:
         return False
 
 
-def _spans(action: Action, began: float, ended: float) -> list[Span]:
-    """Return when what was done may make something come twice."""
+def _spans(action: Action, began: float, ending: float, ended: float) -> list[Span]:
+    """Return when what was done may make something come twice; it was undone at some time from `ending` to `ended`."""
     if action.do in IN_ORDER:
         return []
     if action.do == "freeze":
-        return frozen(str(action), began, ended)
+        return frozen(str(action), began, ending, ended)
     if action.do == "kill" and action.upon != BROKER:
         return killed(str(action), began)
     return [Span(str(action), began, ended)]

@@ -72,18 +72,19 @@ def test_nothing_explains_what_comes_again_after_it_was_durable() -> None:
 
 def test_a_replica_that_wakes_up_may_be_mistaken_for_a_moment() -> None:
     came = arrivals(0, 1, 2, 3, 4, 5, at=99.0) + arrivals(2, at=115.5)
-    assert verdict(came, tuple(frozen("freeze first", 100.0, 115.0)), e2=105.0).explained == 1
+    assert verdict(came, tuple(frozen("freeze first", 100.0, 114.9, 115.0)), e2=105.0).explained == 1
 
 
 def test_what_others_deliver_while_a_replica_is_frozen_does_not_come_again() -> None:
     came = arrivals(0, 1, 2, 3, 4, 5, at=107.0) + arrivals(2, at=112.0)
-    assert verdict(came, tuple(frozen("freeze first", 100.0, 115.0))).explained == 0
+    assert verdict(came, tuple(frozen("freeze first", 100.0, 114.9, 115.0))).explained == 0
 
 
 def test_a_replica_that_wakes_up_may_send_what_another_delivered_meanwhile() -> None:
-    spans = tuple(frozen("freeze first", 100.0, 115.0))
+    spans = tuple(frozen("freeze first", 100.0, 114.9, 115.0))
     first = arrivals(0, 1, 2, 3, 4, 5, at=110.0)
-    assert verdict(first + arrivals(2, at=115.1), spans, e2=112.0).explained == 1
+    for at in (114.95, 115.1):  # while it is told to go on, or thereafter
+        assert verdict(first + arrivals(2, at=at), spans, e2=112.0).explained == 1
     assert verdict(first + arrivals(2, at=119.0), spans, e2=112.0).explained == 0
 
 

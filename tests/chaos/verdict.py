@@ -45,9 +45,12 @@ def killed(what: str, began: float) -> list[Span]:
     return [Span(what, began, began, after=AT_ONCE)]
 
 
-def frozen(what: str, began: float, ended: float) -> list[Span]:
-    """Return the spans of a process that stood still: in between the others deliver, in good order."""
-    return [*killed(what, began), Span(what, ended, ended, before=0.0, after=IN_FLIGHT, wakes=True)]
+def frozen(what: str, began: float, thawing: float, thawed: float) -> list[Span]:
+    """Return the spans of a process that stood still: in between the others deliver, in good order.
+
+    It goes on at some time from `thawing` to `thawed`, and at once sends what it was about to send.
+    """
+    return [*killed(what, began), Span(what, thawing, thawed, before=0.0, after=IN_FLIGHT, wakes=True)]
 
 
 class Repeated(NamedTuple):
