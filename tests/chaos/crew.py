@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from benchmarks.process import Process
 
-# Exit codes of a replica that SIGTERM met while Python was still loading it, or not even that.
+# Exit codes of a replica that SIGTERM met while it was still starting, or Python was not even loaded.
 BEFORE_IT_BEGAN = (128 + signal.SIGTERM, -signal.SIGTERM)
+BEGUN = "partitions assigned"  # what one has said by the time it has anything to end in order
 
 
 class Crew:
@@ -58,7 +59,7 @@ class Crew:
         began = time.monotonic()
         code = process.stop()
         self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
-        if code != 0 and not (code in BEFORE_IT_BEGAN and not process.text):
+        if code != 0 and not (code in BEFORE_IT_BEGAN and BEGUN not in process.text):
             self.problems.append(
                 f"{name} (process {process.pid}) ended with {code} after SIGTERM: {process.last_words}"
             )
