@@ -233,16 +233,25 @@ class Core:
                 partition.stage(record)
 
     def admit(self) -> bool:
-        """Let staged records in, each partition in turn, as far as the bounds allow; True if more could follow."""
-        more = False
+        """Let staged records in, each partition in turn, until enough could begin; True if more could follow."""
         now = self._clock.monotonic()
         for partition in list(self._partitions.values()):
-            if not partition.staged or self._is_closed(partition):
-                continue
-            if partition.awaiting is None and self._dispatcher.unblocked(partition):
+            if self._dispatcher.has_enough():
+                break
+            if self._is_open(partition):
                 self._admit_some(partition, now)
-                more = more or bool(partition.staged and not partition.stopped and not self._is_closed(partition))
-        return more
+                self._partitions[partition.tp] = self._partitions.pop(partition.tp)  # the others have their turn first
+        return self.could_admit
+
+    @property
+    def could_admit(self) -> bool:
+        """Whether `admit` would let anything in now."""
+        return any(map(self._is_open, self._partitions.values())) and not self._dispatcher.has_enough()
+
+    def _is_open(self, partition: Partition) -> bool:
+        if not partition.staged or partition.awaiting is not None or self._is_closed(partition):
+            return False
+        return self._dispatcher.unblocked(partition)
 
     def _admit_some(self, partition: Partition, now: float) -> None:
         for _ in range(min(QUANTUM, len(partition.staged))):

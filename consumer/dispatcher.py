@@ -38,6 +38,7 @@ class Bounds:
     in_flight_per_subscription: int = 1024
     in_hand: int = 4096  # unfinished deliveries of a subscription
     in_hand_per_partition: int = 1000  # of them from one partition
+    ready: int = 128  # live deliveries that could begin now; with so many, nothing further is let in
     threads: int = 16  # for services that are blocking
     threads_per_subscription: int = 2
 
@@ -155,6 +156,19 @@ class Dispatcher:
             delivery.flow.want(delivery)
 
     # -- attempts
+
+    def has_enough(self) -> bool:
+        """Whether so much could begin now that letting in more would only have it wait, decoded, in memory.
+
+        What waits there is cold by its turn: with some thousand events ahead of each, encoding one took five times as
+        long. Some of what is counted may have been taken back meanwhile: `take` finds that out.
+        """
+        ready = 0
+        for line in self._live:
+            ready += len(line.ready)
+            if ready >= self._bounds.ready:
+                return True
+        return False
 
     def take(self) -> Iterator[Delivery]:
         """Yield what is to be attempted now; each is in flight from then on, until one of the calls below ends it."""

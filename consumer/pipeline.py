@@ -211,7 +211,7 @@ class Pipeline:
     def _turn(self) -> None:
         self._turning = False
         core = self._core
-        more = core.admit()
+        core.admit()
         if core.awaited and self._fetcher is not None:
             self._fetcher.wake()
         started = self._begin()
@@ -220,7 +220,7 @@ class Pipeline:
         self._intake.steer(*core.pauses())
         self._set_timer()
         self._progress.set()
-        if more or started == STARTS:
+        if started == STARTS or core.could_admit:
             self._soon()
 
     def _begin(self) -> int:

@@ -147,7 +147,7 @@ class Replica:
                 assert attempt.delivery.id not in self.in_flight, "a delivery is attempted twice at once"
                 self.in_flight[attempt.delivery.id] = attempt
             started += begun
-            if not self.read_again() and not begun:
+            if not self.read_again() and not begun and not self.core.could_admit:
                 return started
 
     def read_again(self) -> bool:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from harness import DOWN, OK, TOPIC, Attempt, Replica, answered, paced, place, subscription, threaded, value
 
-from consumer.core import CoreSettings
+from consumer.core import QUANTUM, CoreSettings
 from consumer.deadletter import Stage
 from consumer.dispatcher import Bounds
 from consumer.event import TopicPartition
@@ -355,3 +355,38 @@ def test_a_thread_that_returns_after_its_partition_went_changes_nothing(answer: 
         r.answer(attempt, answer)
     assert r.core.in_flight == 0
     assert r.log.dead == {}
+
+
+# -- no more is let in than could begin soon
+
+
+def test_what_could_not_begin_soon_is_not_let_in() -> None:
+    r = replica("a", in_flight=1, ready=10)
+    write(r, *items(200))
+    r.fetch()
+    (first,) = r.turn()
+    assert 10 < r.core.in_hand <= 10 + QUANTUM
+    r.answer(first)
+    assert len(r.run()) == 199
+
+
+def test_partitions_take_turns_however_little_is_let_in_at_once() -> None:
+    r = replica("a", in_flight=1, ready=10)
+    r.assign(1, 2)
+    for number in range(300):
+        r.log.append(value(), key=b"%d" % number, partition=number % 3)
+    r.fetch()
+    seen: list[str] = []
+    while len(seen) < 4 * QUANTUM:
+        for attempt in r.turn():
+            seen.append(place(attempt))
+            r.answer(attempt)
+    assert {where.split(":")[1] for where in seen} == {"0", "1", "2"}
+
+
+def test_a_subscription_that_may_begin_no_more_does_not_keep_events_from_the_others() -> None:
+    r = replica("slow", "quick", in_flight_per_subscription=3, ready=5)
+    write(r, *items(200))
+    seen = r.serve({"slow": None})
+    assert len(of("quick", seen)) == 200
+    assert len(of("slow", seen)) == 3

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
 WRITER = compile_schema(WriterSchema(schemas.load()))
 BOUNDS = Bounds(
-    in_flight=6, in_flight_per_subscription=4, in_hand=9, in_hand_per_partition=6, threads=2, threads_per_subscription=1
+    in_flight=6,
+    in_flight_per_subscription=4,
+    in_hand=9,
+    in_hand_per_partition=6,
+    ready=3,
+    threads=2,
+    threads_per_subscription=1,
 )
 SETTINGS = CoreSettings(
     topic=TOPIC,
