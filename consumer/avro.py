@@ -91,6 +91,14 @@ def {function}(b, p, end, depth):
     return record, p
 """
 
+# What follows in records whose beginning has been read.
+REST = """
+def {function}(b, p, end, record, inner):
+    depth = 0
+    {fields}
+    return p
+"""
+
 DEEPER = f"""
 depth += 1
 if depth > {MAX_DEPTH}:
@@ -130,6 +138,17 @@ class Unreadable(ValueError):
     """The bytes are not what the schema describes; the text is a reason: `truncated: …` or `malformed: …`."""
 
 
+FAILURES = (IndexError, EOFError, struct.error, UnicodeDecodeError, RecursionError)
+
+
+def _unreadable(error: Exception) -> Unreadable:
+    if isinstance(error, UnicodeDecodeError):
+        return Unreadable("malformed: a string is not UTF-8")
+    if isinstance(error, RecursionError):  # lists of lists of lists … in each level
+        return Unreadable("malformed: nested too deeply")
+    return Unreadable("truncated: the value ends before the event does")
+
+
 class Reader:
     """Reads the record `schema`; `named` holds the definition of each type that it names.
 
@@ -138,7 +157,7 @@ class Reader:
 
     def __init__(self, schema: Mapping[str, Any], named: Mapping[str, Any]) -> None:
         source = _Source(named)
-        self._record = source.compiled(source.record(schema))
+        self._record: Read = source.compiled(source.record(schema))
 
     def read(self, value: bytes, start: int) -> tuple[Payload, int]:
         """Return the record that begins at `start`, and where it ends; raises Unreadable, whatever the bytes are.
@@ -147,12 +166,28 @@ class Reader:
         """
         try:
             return self._record(value, start, len(value), 0)
-        except (IndexError, EOFError, struct.error):
-            raise Unreadable("truncated: the value ends before the event does") from None
-        except UnicodeDecodeError:
-            raise Unreadable("malformed: a string is not UTF-8") from None
-        except RecursionError:  # lists of lists of lists … in each level
-            raise Unreadable("malformed: nested too deeply") from None
+        except FAILURES as error:
+            raise _unreadable(error) from None
+
+
+class Rest:
+    """Reads on in a record of which a Reader has read the beginning: all fields up to one, and of that one's own some.
+
+    `fields` are those of the record that follow, `inner` those that follow in the field `name`. Neither record may be
+    one that can contain itself.
+    """
+
+    def __init__(self, fields: list[Node], name: str, inner: list[Node], named: Mapping[str, Any]) -> None:
+        source = _Source(named)
+        self._name = name
+        self._rest: Callable[[bytes, int, int, Payload, Payload], int] = source.compiled(source.rest(fields, inner))
+
+    def read(self, value: bytes, start: int, record: Payload) -> int:
+        """Read the other fields, from `start` on, into the record, and return where it ends; raises Unreadable."""
+        try:
+            return self._rest(value, start, len(value), record, record[self._name])
+        except FAILURES as error:
+            raise _unreadable(error) from None
 
 
 class _Source:
@@ -164,12 +199,11 @@ class _Source:
         self._names: dict[int, str] = {}  # of the function made for a definition, by the definition's identity
         self._functions: list[str] = []
 
-    def compiled(self, name: str) -> Read:
+    def compiled(self, name: str) -> Any:
         """Return one of the functions, ready to be called."""
         namespace: dict[str, Any] = dict(HELPERS)
         exec(compile("\n".join(self._functions), "<Avro schema>", "exec"), namespace)
-        read: Read = namespace[name]
-        return read
+        return namespace[name]
 
     def record(self, node: Mapping[str, Any]) -> str:
         if id(node) in self._names:
@@ -179,10 +213,15 @@ class _Source:
         deeper = DEEPER if node["name"] in self._recursive else ""
         return self._add(RECORD, name, deeper=deeper, fields="\n".join(fields))
 
-    def _field(self, name: object, node: Node) -> str:
+    def rest(self, fields: list[Node], inner: list[Node]) -> str:
+        parts = [self._field(field["name"], field["type"], "inner") for field in inner]
+        parts += [self._field(field["name"], field["type"]) for field in fields]
+        return self._add(REST, "rest", fields="\n".join(parts))
+
+    def _field(self, name: object, node: Node, record: str = "record") -> str:
         if not isinstance(name, str):
             raise TypeError(f"a field's name is no string: {name!r}")
-        return self._value(node, f"record[{name!r}]", null="pass")
+        return self._value(node, f"{record}[{name!r}]", null="pass")
 
     def _array(self, node: Mapping[str, Any]) -> str:
         item = WEIGHTLESS if self._weightless(node["items"]) else self._value(node["items"], "item", null="item = None")

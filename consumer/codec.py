@@ -6,7 +6,7 @@ What cannot be decoded is a value with a reason, whatever the bytes are. This mo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from fastavro.schema import SchemaParseException, UnknownType, to_parsing_canoni
 from fastavro.schema import fingerprint as _fingerprint
 
 import schemas
-from consumer.avro import Reader, Unreadable
+from consumer.avro import Reader, Rest, Unreadable
 from consumer.errors import ConfigurationError
 from consumer.event import Headers, Payload
 from consumer.framing import (
@@ -30,7 +30,7 @@ from consumer.framing import (
     why_unknown,
 )
 from consumer.payload import Shape
-from consumer.unrolled import unroll
+from consumer.unrolled import recursive, unroll
 
 MAX_FETCHED = 1000  # schemas kept of those that a registry gave; the oldest goes, and is asked for again
 
@@ -59,12 +59,15 @@ class WriterSchema(NamedTuple):
 EMPTY = Undecodable("empty: the record has no value")
 
 
-class Head(NamedTuple):
-    """What routing has to know of an event."""
+@dataclass(slots=True)
+class Head:
+    """What routing has to know of an event, and what `decode` needs to go on from there."""
 
     model: str
     action: str
     product: int
+    begun: Payload | None = field(default=None, compare=False, repr=False)  # the payload, as far as it was read
+    end: int = field(default=0, compare=False, repr=False)  # up to where in the value
 
 
 class Codec:
@@ -106,12 +109,17 @@ class Codec:
         writer, begin = self._writer(value, headers)
         return writer.head(value, begin) if isinstance(writer, Writer) else writer
 
-    def decode(self, value: bytes | None, headers: Headers = ()) -> Payload | Undecodable | Unfetched:
-        """Return the payload that was encoded: key for key, absent keys absent, null where null was given."""
+    def decode(
+        self, value: bytes | None, headers: Headers = (), head: Head | None = None
+    ) -> Payload | Undecodable | Unfetched:
+        """Return the payload that was encoded: key for key, absent keys absent, null where null was given.
+
+        With its `head`, which `head` has returned for the same value and headers, it is read on from there.
+        """
         if value is None:
             return EMPTY
         writer, begin = self._writer(value, headers)
-        return writer.decode(value, begin) if isinstance(writer, Writer) else writer
+        return writer.decode(value, begin, head) if isinstance(writer, Writer) else writer
 
     def _writer(self, value: bytes, headers: Headers) -> tuple[Writer | Undecodable | Unfetched, int]:
         """Return what can read a value, or why nothing can, and where in the value the datum begins."""
@@ -142,7 +150,9 @@ class Writer:
         if not isinstance(self.schema, dict) or self.schema["type"] != "record":
             raise SchemaParseException("an event has to be a record")
         self._whole = Reader(self.schema, self.named)
-        self._beginning = Reader(_up_to_product(self.schema, self.named), self.named)
+        beginning = _up_to_product(self.schema, self.named)
+        self._beginning = Reader(beginning, self.named)
+        self._rest = _after(beginning, self.schema, self.named)
 
     def encode(self, datum: Mapping[str, Any], frame: bytes) -> bytes:
         """Return the frame and behind it the datum, which has to fit the schema."""
@@ -154,25 +164,29 @@ class Writer:
     def head(self, value: bytes, begin: int) -> Head | Undecodable:
         """Return what routing has to know of the event that begins there."""
         try:
-            event, _ = self._beginning.read(value, begin)
+            event, end = self._beginning.read(value, begin)
         except Unreadable as error:
             return Undecodable(str(error))
-        return _head(event)
+        return _head(event, end)
 
-    def decode(self, value: bytes, begin: int) -> Payload | Undecodable:
-        """Return the event that begins there and ends with the value."""
+    def decode(self, value: bytes, begin: int, head: Head | None = None) -> Payload | Undecodable:
+        """Return the event that begins there and ends with the value; what its `head` holds is not read again."""
         try:
-            event, end = self._whole.read(value, begin)
+            event, end = self._decode(value, begin, head)
         except Unreadable as error:
             return Undecodable(str(error))
         if rest := len(value) - end:
             return Undecodable(f"trailing bytes: {rest} after the event's end")
-        head = _head(event)
-        if isinstance(head, Undecodable):
-            return head
+        if head is None and isinstance(found := _head(event, end), Undecodable):
+            return found
         if type(event.get("attributes")) is not dict:
             return Undecodable("not an event: attributes is not an object")
         return event
+
+    def _decode(self, value: bytes, begin: int, head: Head | None) -> tuple[Payload, int]:
+        if self._rest is None or head is None or head.begun is None:
+            return self._whole.read(value, begin)
+        return head.begun, self._rest.read(value, head.end, head.begun)
 
 
 def compile_schema(schema: WriterSchema) -> Writer:
@@ -230,12 +244,24 @@ def _up_to_product(schema: Mapping[str, Any], named: Mapping[str, Any]) -> dict[
     return {**schema, "fields": fields}
 
 
+def _after(beginning: Mapping[str, Any], schema: Mapping[str, Any], named: Mapping[str, Any]) -> Rest | None:
+    """Return what reads on where a beginning ends that ends within the product; None where it does not."""
+    read, fields = beginning["fields"], schema["fields"]
+    product = fields[len(read) - 1]["type"] if read and read[-1]["name"] == "product" else None
+    product = named.get(product, product) if isinstance(product, str) else product
+    if not isinstance(product, dict) or "fields" not in product:
+        return None
+    if recursive(named) & {schema["name"], product["name"]}:
+        return None
+    return Rest(fields[len(read) :], "product", product["fields"][len(read[-1]["type"]["fields"]) :], named)
+
+
 def _up_to(names: Iterable[str], fields: list[Any]) -> list[Any]:
     """Return the fields as far as the last one that bears one of the names."""
     return fields[: max((at for at, field in enumerate(fields, 1) if field["name"] in names), default=0)]
 
 
-def _head(event: Payload) -> Head | Undecodable:
+def _head(event: Payload, end: int) -> Head | Undecodable:
     model, action, product = event.get("model"), event.get("action", "created"), event.get("product")
     number = product.get("id") if type(product) is dict else None
     if type(model) is not str:
@@ -244,4 +270,4 @@ def _head(event: Payload) -> Head | Undecodable:
         return Undecodable("not an event: action is not a string")
     if type(number) is not int:
         return Undecodable("not an event: product.id is not an integer")
-    return Head(model, action, number)
+    return Head(model, action, number, event, end)

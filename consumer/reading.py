@@ -65,7 +65,7 @@ class Reading:
         """Return the event that a record holds."""
         if concern.event is not None:
             return concern.event
-        payload = self._codec.decode(record.value, record.headers)
+        payload = self._codec.decode(record.value, record.headers, concern.head)
         return Event(record, payload) if isinstance(payload, dict) else Unread(payload)
 
     def _of_entry(self, record: Record) -> Concern | Unread:

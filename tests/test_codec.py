@@ -73,8 +73,10 @@ def test_any_payload_of_documented_fields_comes_back(model: str) -> None:
 
 @given(payloads)
 def test_head_says_what_decode_says(payload: dict[str, Any]) -> None:
-    head = CODEC.head(CODEC.encode(payload))
+    value = CODEC.encode(payload)
+    head = CODEC.head(value)
     assert head == Head(payload["model"], payload.get("action", "created"), payload["product"]["id"])
+    assert json.dumps(CODEC.decode(value, (), head)) == json.dumps(CODEC.decode(value))  # the same order of keys, too
 
 
 def test_an_event_without_action_has_none_and_is_routed_as_created() -> None:
@@ -220,12 +222,23 @@ def test_random_bytes_are_a_reason(data: bytes) -> None:
 
 
 @given(st.data())
+def test_what_is_cut_off_behind_its_head_is_truncated(data: st.DataObject) -> None:
+    value = CODEC.encode(documented(data.draw(st.sampled_from(NAMES))))
+    cut = value[: data.draw(st.integers(FRAME, len(value) - 1))]
+    head = CODEC.head(cut)
+    if isinstance(head, Head):
+        assert reason(CODEC.decode(cut, (), head)) == "truncated: the value ends before the event does"
+
+
+@given(st.data())
 def test_flipped_bits_are_an_event_or_a_reason(data: st.DataObject) -> None:
     value = bytearray(CODEC.encode(documented(data.draw(st.sampled_from(NAMES)))))
     for at in data.draw(st.lists(st.integers(FRAME * 8, len(value) * 8 - 1), min_size=1, max_size=5)):
         value[at // 8] ^= 1 << at % 8
     decoded, head = CODEC.decode(bytes(value)), CODEC.head(bytes(value))
     assert type(decoded) in (dict, Undecodable)
+    if isinstance(head, Head):
+        assert CODEC.decode(bytes(value), (), head) == decoded
     if isinstance(decoded, dict):
         assert head == Head(decoded["model"], decoded.get("action", "created"), decoded["product"]["id"])
 
@@ -379,20 +392,41 @@ def test_a_model_nobody_knows_arrives() -> None:
     schema = record("Event", model="string", product=record("P", id="long"), attributes=record("Sprint", goal="string"))
     codec, value = writer(schema, b"\x0cSprint" + b"\x02" + b"\x06win")
     assert codec.decode(value) == {"model": "Sprint", "product": {"id": 1}, "attributes": {"goal": "win"}}
-    assert codec.head(value) == Head("Sprint", "created", 1)
+    head = codec.head(value)
+    assert head == Head("Sprint", "created", 1)
+    assert isinstance(head, Head)
+    assert codec.decode(value, (), head) == codec.decode(value)
+
+
+def test_a_product_that_can_contain_itself_is_read_as_well() -> None:
+    product = {"type": "record", "name": "P", "fields": [{"name": "id", "type": "long"}]}
+    product["fields"] += [{"name": "part", "type": ["null", "P"]}]  # type: ignore[operator]
+    schema = record("Event", model="string", product=product, attributes=record("Item", number="long"))
+    codec, value = writer(schema, b"\x08Item" + b"\x02\x02\x04\x00" + b"\x0e")
+    head = codec.head(value)
+    assert head == Head("Item", "created", 1)
+    assert isinstance(head, Head)
+    expected = {"model": "Item", "product": {"id": 1, "part": {"id": 2}}, "attributes": {"number": 7}}
+    assert codec.decode(value, (), head) == codec.decode(value) == expected
 
 
 def test_another_order_of_fields_is_read_as_well() -> None:
     product = ["null", record("P", name="string", id="long")]
     schema = record("Event", attributes=record("Item", number="long"), product=product, action="string", model="string")
     codec, value = writer(schema, b"\x0e" + b"\x02\x02P\x06" + b"\x0eupdated" + b"\x08Item")
-    assert codec.head(value) == Head("Item", "updated", 3)
-    assert codec.decode(value) == {
-        "attributes": {"number": 7},
-        "product": {"name": "P", "id": 3},
-        "action": "updated",
-        "model": "Item",
-    }
+    head = codec.head(value)
+    assert head == Head("Item", "updated", 3)
+    assert isinstance(head, Head)
+    assert (
+        codec.decode(value, (), head)
+        == codec.decode(value)
+        == {
+            "attributes": {"number": 7},
+            "product": {"name": "P", "id": 3},
+            "action": "updated",
+            "model": "Item",
+        }
+    )
 
 
 def test_an_enum_is_read_as_its_symbol_and_no_other_number() -> None:
