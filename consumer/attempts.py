@@ -73,11 +73,11 @@ class Attempts:
 
     def answered(self, delivery: Delivery, answer: Answer) -> None:
         """Take in how an attempt ended."""
-        subscription = delivery.flow.channel.subscription
-        judge = None if delivery.flow.channel.blocking else subscription.service.judge
-        outcome = outcome_of(answer, self._clock.time(), judge)
-        self._metrics.attempts.add(subscription.service.name, outcome.verdict.value)
-        self._metrics.attempt_seconds.observe(subscription.service.name, answer.seconds)
+        channel = delivery.flow.channel
+        outcome = outcome_of(answer, self._clock.time(), channel.judge)
+        service = channel.subscription.service.name
+        self._metrics.attempts.add(service, outcome.verdict.value)
+        self._metrics.attempt_seconds.observe(service, answer.seconds)
         if delivery.flow.partition.gone:
             self._dispatcher.end_without_effect(delivery)
         elif outcome.verdict is Verdict.DELIVERED:

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from consumer.breaker import Breaker, BreakerSettings
+from consumer.outcome import judge_of
 
 if TYPE_CHECKING:
     from consumer.delivery import Delivery
@@ -63,6 +64,7 @@ class Channel:
         "flows",
         "in_flight",
         "in_hand",
+        "judge",
         "last_error",
         "late",
         "limit",
@@ -80,6 +82,7 @@ class Channel:
         """Begin with at most `limit` attempts at once."""
         self.subscription = subscription
         self.blocking = subscription.service.blocking
+        self.judge = judge_of(subscription.service)
         self.limit = limit
         self.breaker = Breaker(breaker)
         self.tokens = Tokens(subscription.service.rate, now) if subscription.service.rate else None

@@ -195,7 +195,6 @@ class Dispatcher:
         channel.in_flight += 1
         if channel.blocking:
             self._threads += 1
-        self._requeue(channel)
 
     def _next_probe(self) -> Delivery | None:
         for _ in range(len(self._probes)):
@@ -210,15 +209,21 @@ class Dispatcher:
     def _next(self) -> Delivery | None:
         """Take the next line's next delivery; lines that have none to begin now leave the ring."""
         while (ring := self._ring()) is not None:
-            line = ring.popleft()
-            line.queued = False
+            line = ring[0]
             if line.channel.blocking and self._threads >= self._bounds.threads:
                 self._short_of_threads.append(line.channel)
-                continue
-            delivery = self._next_ready(line)
-            if delivery is not None:
+            elif (delivery := self._next_ready(line)) is not None:
+                if line.ready:
+                    ring.rotate(-1)  # the others have their turn
+                else:
+                    self._leave_ring(ring, line)
                 return delivery
+            self._leave_ring(ring, line)
         return None
+
+    def _leave_ring(self, ring: deque[Line], line: Line) -> None:
+        ring.popleft()
+        line.queued = False
 
     def _ring(self) -> deque[Line] | None:
         """Choose between what is live and what is owed."""
@@ -514,16 +519,17 @@ class Dispatcher:
 
     def _requeue(self, channel: Channel) -> None:
         """Put a channel's lines at the end of their rings if they have something ready, and room for it."""
+        live, late = channel.live, channel.late
+        if (live.queued or not live.ready) and (late.queued or not late.ready):
+            return
         if channel.in_flight >= channel.limit or channel.resting:
             return
-        line = channel.live
-        if line.ready and not line.queued:
-            line.queued = True
-            self._live.append(line)
-        line = channel.late
-        if line.ready and not line.queued:
-            line.queued = True
-            self._late.append(line)
+        if live.ready and not live.queued:
+            live.queued = True
+            self._live.append(live)
+        if late.ready and not late.queued:
+            late.queued = True
+            self._late.append(late)
 
     def _end_attempt(self, delivery: Delivery) -> None:
         channel = delivery.flow.channel

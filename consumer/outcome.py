@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from consumer.wire import Answer, AnswerKind
-from services import Judge, Judgement
+from services import Judge, Judgement, ServiceBase
 
 LONGEST_WAIT = 3600.0  # seconds; a receiver that asks for more is asked again after an hour
 EXCERPT = 200  # characters of an answer that an error sentence quotes
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     wait: float | None = None
 
 
-DELIVERED = Outcome(Verdict.DELIVERED)
+_SUCCESSES = {status: Outcome(Verdict.DELIVERED, status=status) for status in range(200, 300)}
 _WITHOUT_STATUS = {
     AnswerKind.TRANSIENT: Verdict.TRANSIENT,
     AnswerKind.REFUSED: Verdict.PERMANENT,
@@ -52,6 +52,12 @@ def outcome_of(answer: Answer, now: float, judge: Judge | None = None) -> Outcom
         judgement = None if judge is None else _judged(judge, answer)
         return _of_status(answer, now) if judgement is None else _of_judgement(judgement, answer, now)
     return Outcome(_WITHOUT_STATUS[answer.kind], answer.error)
+
+
+def judge_of(service: ServiceBase) -> Judge | None:
+    """Return what says more of a service's answers than their status; None where there is nothing, or nobody to ask."""
+    silent = service.blocking or type(service).judge is ServiceBase.judge
+    return None if silent else service.judge
 
 
 def _judged(judge: Judge, answer: Answer) -> Judgement | None:
@@ -73,8 +79,8 @@ def _of_judgement(judgement: Judgement, answer: Answer, now: float) -> Outcome:
 
 def _of_status(answer: Answer, now: float) -> Outcome:
     status = answer.status
-    if 200 <= status < 300:
-        return Outcome(Verdict.DELIVERED, status=status)
+    if (success := _SUCCESSES.get(status)) is not None:
+        return success
     wait = retry_after(answer.retry_after, now)
     if status == 429 or (status == 503 and wait is not None):
         return Outcome(Verdict.THROTTLED, _sentence(answer), status, wait)

@@ -229,14 +229,17 @@ class Pipeline:
         Before each it is looked whether cycles have stalled: a process that stood still (SIGSTOP, a paused machine)
         does not know for how long, and may have lost everything to others meanwhile.
         """
-        attempts, started = self._core.attempts(), 0
-        while started < STARTS and not self._stalls() and (attempt := next(attempts, None)) is not None:
-            delivery, request = attempt
+        started = 0
+        if self._stalls():
+            return started
+        for delivery, request in self._core.attempts():
             if request is None:
                 self._send_blocking(delivery)
             else:
                 self._transport.start(request, partial(self._answered, delivery))
             started += 1
+            if started == STARTS or self._stalls():
+                break
         return started
 
     def _send_blocking(self, delivery: Delivery) -> None:

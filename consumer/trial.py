@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from consumer.clock import Clock
 from consumer.event import Event, Payload, Record
-from consumer.outcome import Outcome, Verdict, outcome_of
+from consumer.outcome import Outcome, Verdict, judge_of, outcome_of
 from consumer.render import render, request_for
 from consumer.transport import Transport
 from consumer.wire import Answer, Request
@@ -86,8 +86,7 @@ class Trial:
         return made
 
     def _attempt(self, request: Shown | None, answer: Answer) -> Attempt:
-        judge = None if self.service.blocking else self.service.judge
-        outcome = outcome_of(answer, self.clock.time(), judge)
+        outcome = outcome_of(answer, self.clock.time(), judge_of(self.service))
         return Attempt(request, outcome._replace(error=self.service.redact(outcome.error)), answer.seconds)
 
     def _masked_header(self, line: str) -> str:

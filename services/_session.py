@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import certifi
 import requests
 from requests.adapters import BaseAdapter
+from requests.cookies import RequestsCookieJar
 from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
 
@@ -167,11 +168,24 @@ class RecordingSession(Session):
     """
 
     recorded: list[requests.Request]
+    _jar: RequestsCookieJar | None
 
     def __init__(self) -> None:
         super().__init__()
         self.headers = CaseInsensitiveDict()  # the engine names itself; requests' own defaults are not the service's
+        self._jar = None
         self.recorded = []
+
+    @property
+    def cookies(self) -> RequestsCookieJar:
+        """Those that the service sets for all its requests; hardly any does, and to ask an empty jar takes its time."""
+        if self._jar is None:
+            self._jar = RequestsCookieJar()
+        return self._jar
+
+    @cookies.setter
+    def cookies(self, jar: RequestsCookieJar) -> None:
+        self._jar = jar
 
     def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
         """Pass: the engine owns the wire, and without adapters nothing here can reach it."""
@@ -210,8 +224,8 @@ class RecordingSession(Session):
             headers = merge_setting(headers, self.headers, dict_class=CaseInsensitiveDict)  # type: ignore[no-untyped-call]
         if self.params:
             params = merge_setting(params, self.params)  # type: ignore[no-untyped-call]
-        if self.cookies:
-            cookies = {**self.cookies.get_dict(), **(cookies or {})}
+        if self._jar:
+            cookies = {**self._jar.get_dict(), **(cookies or {})}
         request = requests.Request(method, reveal(url), headers, files, data, params, auth or self.auth, cookies)
         request.json = json
         self.recorded.append(request)
