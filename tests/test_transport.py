@@ -277,6 +277,44 @@ def test_a_connection_that_the_other_side_closed_is_replaced() -> None:
     assert receiver.count == 20
 
 
+class Counting(asyncio.SelectorEventLoop):
+    """A loop that counts its turns."""
+
+    turns = 0
+
+    def _run_once(self) -> None:
+        self.turns += 1
+        super()._run_once()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("epoll", [True, False])
+def test_idle_connections_that_the_other_side_closes_keep_the_loop_quiet_and_are_replaced(
+    epoll: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not epoll:
+        monkeypatch.delattr(select, "epoll", raising=False)
+
+    async def twenty(sender: Transport, receiver: Receiver) -> None:
+        requests = [Request("POST", receiver.url, [], b"x") for _ in range(20)]
+        answers = await asyncio.gather(*(answer_to(sender, request) for request in requests))
+        assert [answer.status for answer in answers] == [204] * 20
+        assert receiver.count == receiver.connections == 20
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Counting)
+        async with transport() as sender:
+            for _ in range(3):  # the numbers of the first sockets are those of later ones
+                with Receiver() as receiver:
+                    await twenty(sender, receiver)
+                before = loop.turns
+                await asyncio.sleep(0.2)
+                assert loop.turns - before < 100
+
+    with asyncio.Runner(loop_factory=Counting) as runner:
+        runner.run(main())
+
+
 def test_very_many_requests_are_in_flight_at_once_and_each_is_answered_once() -> None:
     answers: list[int] = []
 
