@@ -329,10 +329,13 @@ def test_very_many_requests_are_in_flight_at_once_and_each_is_answered_once() ->
             receiver.release()
             while sender.in_flight:
                 await asyncio.sleep(0.01)
+            for _ in range(3):
+                await answer_to(sender, Request("POST", f"{receiver.url}/later", [], b""))
 
-    with Receiver(lambda _: Reply(204, hold=True)) as receiver:
+    with Receiver(lambda got: Reply(204, hold=got.path != "/later")) as receiver:
         on_loop(main(receiver))
-        paths_and_bodies = {(got.path, got.body) for got in receiver.requests}
+        paths_and_bodies = {(got.path, got.body) for got in receiver.requests if got.path != "/later"}
+        assert receiver.connections == 600
 
     assert sorted(answers) == [number + 204 for number in range(600)]
     assert paths_and_bodies == {(f"/{number}", b"%d" % number) for number in range(600)}
