@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import cast
+from typing import Protocol, cast
 
 import uvloop
-
-from benchmarks.receiver import Receiver
 
 CONNECTIONS = 64  # each with one request in flight
 
 
-def limit(receiver: Receiver, body: bytes, seconds: float = 2.0) -> float:
+class Counting(Protocol):
+    """A receiver that knows how many requests it has answered."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    @property
+    def count(self) -> int:
+        """Requests answered so far."""
+
+
+def limit(receiver: Counting, body: bytes, seconds: float = 2.0) -> float:
     """Return how many POSTs of `body` the receiver answers in a second, given nothing but these for `seconds`."""
     request = (
         f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{receiver.port}\r\nwebhook-id: load\r\n"
@@ -22,7 +32,7 @@ def limit(receiver: Receiver, body: bytes, seconds: float = 2.0) -> float:
     return uvloop.run(_load(receiver, request, seconds))
 
 
-async def _load(receiver: Receiver, request: bytes, seconds: float) -> float:
+async def _load(receiver: Counting, request: bytes, seconds: float) -> float:
     loop = asyncio.get_running_loop()
     clients = [
         (await loop.create_connection(lambda: _Client(request), "127.0.0.1", receiver.port))[0]

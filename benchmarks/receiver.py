@@ -14,9 +14,19 @@ from typing import NamedTuple, Self, cast
 
 import uvloop
 
+HOST = "127.0.0.1"
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 MARK, DIGITS = b"bench-event-", 9  # stand in each body, before and in the event's number
 UNMARKED = -1
+
+
+class Served(NamedTuple):
+    """One request that was answered: when (s since 1970), at which path, its webhook-id, the bytes of its body."""
+
+    at: float
+    path: str
+    id: str
+    size: int
 
 
 class Receipts(NamedTuple):

@@ -16,6 +16,7 @@ from benchmarks.destinations import HANGS, RESETS, Chances, Conduct, Destination
 from benchmarks.events import KEYS, Events
 from benchmarks.load import CONNECTIONS, limit
 from benchmarks.measure import wrong
+from benchmarks.nginx import Nginx, installed
 from benchmarks.receiver import DIGITS, MARK, Receipts, Receiver
 from consumer.broker.kafka import Kafka
 from consumer.event import TopicPartition
@@ -194,3 +195,21 @@ def test_a_destination_resets_connections_and_leaves_requests_unanswered_by_chan
             _post(destinations, "a", 2, timeout=0.2)
         assert [(one.number, one.delivered) for one in destinations.take()["a"]] == [(1, False), (2, False)]
         assert destinations.count("a") == 0
+
+
+@pytest.mark.skipif(not installed(), reason="no nginx")
+def test_nginx_tells_what_it_answered_and_begins_anew_when_asked() -> None:
+    body = Events().body()
+    with Nginx() as nginx, requests.Session() as session:
+        session.trust_env = False
+        for number in range(3):
+            session.post(nginx.url_of(f"to/{number}"), data=body, headers={"webhook-id": f"id-{number}"})
+        session.post(nginx.url, data=b"x" * 3_000_000)
+        assert nginx.count == 4
+        taken = nginx.take()
+        assert [each[1:] for each in taken[:3]] == [(f"/to/{n}", f"id-{n}", len(body)) for n in range(3)]
+        assert taken[3][1:] == ("/", "", 3_000_000)
+        assert (nginx.count, nginx.take()) == (0, [])
+        assert nginx.alone(body, seconds=1.0) > 0
+        assert nginx.cpu() > 0
+        assert (nginx.count, nginx.take()) == (0, [])
