@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.request import urlopen
 
 from benchmarks.arrivals import Arrival, Place, first_times
@@ -45,6 +45,7 @@ class Findings:
     title: str
     figures: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)  # targets: what is too slow or too large is no wrong count
     settings: dict[str, str] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
 
@@ -57,6 +58,13 @@ class Findings:
         self.figure(name, value)
         if not kept:
             self.problems.append(f"{name}: {value}")
+
+    def target(self, name: str, value: object, *, reached: bool) -> None:
+        """Note a figure that has a target. One that is missed is said, and is no problem: what came was right."""
+        said = f"{value}: {'reached' if reached else 'NOT REACHED'}"
+        self.figure(name, said)
+        if not reached:
+            self.missed.append(f"{name}: {said}")
 
 
 class Stage:
@@ -237,15 +245,23 @@ def _check(replica: Process, since: float, otherwise: str) -> None:
 # -- figures
 
 
-def metric(replica: Process, name: str) -> float:
-    """Return a gauge that a replica serves."""
+def metrics(replica: Process) -> dict[str, float]:
+    """Return what a replica serves, by name without `sprintly_`: of a metric with labels, all its values together."""
     (port,) = re.findall(r'"port": ?(\d+)', replica.text)
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER) as answer:
         text: str = answer.read().decode()
-    found = re.search(rf"^sprintly_{name} (\S+)$", text, re.MULTILINE)
-    if found is None:
+    found: dict[str, float] = {}
+    for name, value in re.findall(r"^sprintly_(\w+)(?:{.*})? (\S+)$", text, re.MULTILINE):
+        found[name] = found.get(name, 0.0) + float(value)
+    return found
+
+
+def metric(replica: Process, name: str) -> float:
+    """Return a gauge that a replica serves."""
+    found = metrics(replica)
+    if name not in found:
         raise Broken(f"no metric sprintly_{name}")
-    return float(found[1])
+    return found[name]
 
 
 def pace(arrivals: Iterable[Arrival]) -> float:
@@ -254,29 +270,52 @@ def pace(arrivals: Iterable[Arrival]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
-class Memory:
-    """Samples a replica's memory while the block lasts: MB by seconds since the beginning."""
+class Sampler:
+    """Looks at something again and again while the block lasts: its values by seconds since the beginning."""
 
-    def __init__(self, replica: Process, every: float = 0.5) -> None:
+    def __init__(self, replica: Process, look: Callable[[], float], every: float = 0.5) -> None:
         self.samples: list[tuple[float, float]] = []
         self._replica = replica
+        self._look = look
         self._every = every
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def highest(self, since: float = 0.0, until: float = float("inf")) -> float:
         """Return the most between two times."""
-        return max((mb for at, mb in self.samples if since <= at < until), default=0.0)
+        return max((value for at, value in self.samples if since <= at < until), default=0.0)
 
     def _run(self) -> None:
         began = time.monotonic()
         while not self._ended.wait(self._every) and self._replica.running:
-            self.samples.append((time.monotonic() - began, self._replica.resident()))
+            self.samples.append((time.monotonic() - began, self._look()))
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+
+
+class Memory(Sampler):
+    """Samples a replica's memory while the block lasts, in MB."""
+
+    def __init__(self, replica: Process, every: float = 0.5) -> None:
+        super().__init__(replica, replica.resident, every)
+
+
+class Arrears(Sampler):
+    """Samples how many deliveries a replica owes, and how many of its flows have fallen behind, as one number.
+
+    A healthy backlog meets backpressure and nothing else: then it is 0 throughout.
+    """
+
+    def __init__(self, replica: Process, every: float = 0.5) -> None:
+        super().__init__(replica, self._now, every)
+        self._served = replica
+
+    def _now(self) -> float:
+        found = metrics(self._served)
+        return found["owed"] + found["behind"]
