@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from consumer.topics import DEAD_LETTERS, STATES
 
 STALLED = 90.0  # seconds without any progress after which a scenario has failed
 LOOK = 0.02
+OWN = ("SPRINTLY_TOPIC", "SPRINTLY_GROUP_ID", "SPRINTLY_SUBSCRIPTIONS")  # each stage has its own of these
 ANSWER = 30.0  # seconds that Kafka may take; what a killed replica left open is waited for
 
 
@@ -65,6 +67,12 @@ class Findings:
         self.figure(name, said)
         if not reached:
             self.missed.append(f"{name}: {said}")
+
+    def in_force(self, settings: Mapping[str, str]) -> None:
+        """Note the settings of a run; what differs between runs, but for names, is shown in their order."""
+        for name, value in settings.items():
+            values = [] if name in OWN else self.settings.get(name, value).split(" / ")
+            self.settings[name] = " / ".join(values if value in values else [*values, value])
 
 
 class Stage:
@@ -268,6 +276,11 @@ def pace(arrivals: Iterable[Arrival]) -> float:
     """Return deliveries a second, from the first to the last; what came twice counts once."""
     times = sorted(first_times(arrivals).values())
     return (len(times) - 1) / (times[-1] - times[0])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Say the median of some runs' values, and each of them."""
+    return f"{statistics.median(values):.2f} (" + ", ".join(f"{value:.2f}" for value in values) + ")"
 
 
 class Sampler:

@@ -1,0 +1,78 @@
+"""Each scenario of the benchmark plays small on the real Kafka, and what it computes is right without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.arrivals import Arrival, reckon, steady
+from benchmarks.destinations import Conduct, Destinations
+from benchmarks.events import PRODUCT, Events, number_in
+from benchmarks.load import answered
+from benchmarks.neighbours import Neighbours
+from benchmarks.slow import Pipe, Slow
+from benchmarks.stage import Findings, spread
+from consumer.codec import Codec
+
+# What comes small and beside other tests may be slow: only the counts have to be right.
+
+
+def test_the_steady_pace_leaves_the_first_wave_and_the_last_out() -> None:
+    filling, full, emptying = [0.0, 9.0], [10.0, 10.1, 11.0, 11.1], [12.0, 99.0]
+    assert steady([*filling, *full, *emptying], wave=2) == 2.0
+    with pytest.raises(ValueError, match="fewer than three waves"):
+        steady([1.0, 2.0, 3.0, 4.0], wave=2)
+
+
+def test_a_plain_load_keeps_as_many_in_flight_as_it_has_connections() -> None:
+    with Destinations("a") as destinations:
+        destinations.conduct("a", Conduct(delay=0.1))
+        port = int(destinations.url("a").rpartition(":")[2].partition("/")[0])
+        assert 40 < steady(answered(port, Events().body(), 10, 60), wave=10) <= 105
+
+
+def test_what_comes_twice_is_wrong_where_nothing_crashed() -> None:
+    arrivals = [Arrival(number, float(number), 204) for number in (0, 1, 1)]
+    reckoning = reckon(arrivals, range(2), lambda number: 0)
+    assert list(reckoning.problems("here")) == []
+    assert list(reckoning.faults("here")) == ["here: 1 came more than once, [1] for example"]
+
+
+def test_a_missed_target_is_said_and_no_problem() -> None:
+    found = Findings("title")
+    found.target("pace (at least 2)", 3, reached=True)
+    found.target("pace (at least 4)", 3, reached=False)
+    assert found.figures == [("pace (at least 2)", "3: reached"), ("pace (at least 4)", "3: NOT REACHED")]
+    assert (found.missed, found.problems) == (["pace (at least 4): 3: NOT REACHED"], [])
+
+
+def test_settings_that_differ_between_runs_are_all_shown() -> None:
+    found = Findings("title")
+    for topic, limit in (("a", "1"), ("b", "2"), ("c", "1")):
+        found.in_force({"SPRINTLY_TOPIC": topic, "SPRINTLY_MAX_IN_FLIGHT": limit})
+    assert found.settings == {"SPRINTLY_TOPIC": "c", "SPRINTLY_MAX_IN_FLIGHT": "1 / 2"}
+
+
+def test_the_values_of_several_runs_are_shown_with_their_median() -> None:
+    assert spread([3.0, 1.0, 2.0]) == "2.00 (3.00, 1.00, 2.00)"
+
+
+def test_an_event_is_what_its_number_and_product_say() -> None:
+    record = Events(lambda number: number % 10, product=7).record("topic", 123)
+    payload = Codec().decode(record.value)
+    assert isinstance(payload, dict)
+    assert (record.key, payload["product"]["id"]) == (b"7:3", 7)
+    assert payload["attributes"]["body"].endswith("000000123")
+    assert record.value is not None
+    assert number_in(record.value) == 123
+    assert Codec().decode(Events().record("topic", 0).value)["product"]["id"] == PRODUCT  # type: ignore[index]
+
+
+def test_slow_receivers_on_kafka(kafka_bootstrap: str) -> None:
+    found = Slow(seconds=0.4, rounds=1, pipes=(Pipe(0.1, 20, 50),)).play(kafka_bootstrap)
+    assert found.problems == []
+    assert found.settings["SPRINTLY_MAX_IN_FLIGHT_PER_SUBSCRIPTION"] == "20"
+
+
+def test_a_hanging_neighbour_on_kafka(kafka_bootstrap: str) -> None:
+    found = Neighbours(events=100, rate=200, seconds=0.5, hangs=0.5, pairs=1).play(kafka_bootstrap)
+    assert found.problems == []
