@@ -11,6 +11,7 @@ from benchmarks.load import answered
 from benchmarks.neighbours import Neighbours
 from benchmarks.slow import Pipe, Slow
 from benchmarks.stage import Findings, spread
+from benchmarks.startup import Startup, first_said
 from consumer.codec import Codec
 
 # What comes small and beside other tests may be slow: only the counts have to be right.
@@ -67,6 +68,16 @@ def test_an_event_is_what_its_number_and_product_say() -> None:
     assert Codec().decode(Events().record("topic", 0).value)["product"]["id"] == PRODUCT  # type: ignore[index]
 
 
+def test_a_replicas_log_tells_when_it_said_something_first() -> None:
+    lines = [
+        '{"event": "starting", "timestamp": "1970-01-01T00:00:01.5Z"}',
+        "no JSON",
+        '{"event": "starting", "timestamp": "1970-01-01T00:00:02Z"}',
+        '{"event": "without a time"}',
+    ]
+    assert first_said("\n".join(lines)) == {"starting": 1.5}
+
+
 def test_slow_receivers_on_kafka(kafka_bootstrap: str) -> None:
     found = Slow(seconds=0.4, rounds=1, pipes=(Pipe(0.1, 20, 50),)).play(kafka_bootstrap)
     assert found.problems == []
@@ -75,4 +86,9 @@ def test_slow_receivers_on_kafka(kafka_bootstrap: str) -> None:
 
 def test_a_hanging_neighbour_on_kafka(kafka_bootstrap: str) -> None:
     found = Neighbours(events=100, rate=200, seconds=0.5, hangs=0.5, pairs=1).play(kafka_bootstrap)
+    assert found.problems == []
+
+
+def test_a_start_on_kafka(kafka_bootstrap: str) -> None:
+    found = Startup(starts=1, helps=1, events=10).play(kafka_bootstrap)
     assert found.problems == []
