@@ -278,9 +278,10 @@ def pace(arrivals: Iterable[Arrival]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], style: str = ".2f") -> str:
     """Say the median of some runs' values, and each of them."""
-    return f"{statistics.median(values):.2f} (" + ", ".join(f"{value:.2f}" for value in values) + ")"
+    each = ", ".join(format(value, style) for value in values)
+    return f"{statistics.median(values):{style}} ({each})"
 
 
 class Sampler:
@@ -326,9 +327,10 @@ class Arrears(Sampler):
     """
 
     def __init__(self, replica: Process, every: float = 0.5) -> None:
-        super().__init__(replica, self._now, every)
+        super().__init__(replica, self.look, every)
         self._served = replica
 
-    def _now(self) -> float:
+    def look(self) -> float:
+        """Return what it is now."""
         found = metrics(self._served)
         return found["owed"] + found["behind"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.arrivals import Arrival, reckon, steady
+from benchmarks.backlog import BigBacklog
 from benchmarks.destinations import Conduct, Destinations
 from benchmarks.events import PRODUCT, Events, number_in
 from benchmarks.load import answered
@@ -55,6 +56,7 @@ def test_settings_that_differ_between_runs_are_all_shown() -> None:
 
 def test_the_values_of_several_runs_are_shown_with_their_median() -> None:
     assert spread([3.0, 1.0, 2.0]) == "2.00 (3.00, 1.00, 2.00)"
+    assert spread([3000.4], ",.0f") == "3,000 (3,000)"
 
 
 def test_an_event_is_what_its_number_and_product_say() -> None:
@@ -91,4 +93,9 @@ def test_a_hanging_neighbour_on_kafka(kafka_bootstrap: str) -> None:
 
 def test_a_start_on_kafka(kafka_bootstrap: str) -> None:
     found = Startup(starts=1, helps=1, events=10).play(kafka_bootstrap)
+    assert found.problems == []
+
+
+def test_a_backlog_beside_a_dead_destination_on_kafka(kafka_bootstrap: str) -> None:
+    found = BigBacklog(events=1000).play(kafka_bootstrap)
     assert found.problems == []
