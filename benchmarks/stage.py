@@ -23,6 +23,7 @@ from benchmarks.arrivals import Arrival, Place, first_times
 from benchmarks.cluster import PARTITIONS, Cluster
 from benchmarks.destinations import Destinations
 from benchmarks.events import Events
+from benchmarks.load import Counting
 from benchmarks.process import ROOT, Process
 from consumer.broker.kafka import Kafka
 from consumer.event import Outgoing, Record, TopicPartition
@@ -48,6 +49,7 @@ class Findings:
     figures: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)  # targets: what is too slow or too large is no wrong count
+    rows: list[list[str]] = field(default_factory=list)  # a table, its headings first
     settings: dict[str, str] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
 
@@ -163,6 +165,10 @@ class Stage:
 
     # -- what Kafka has
 
+    def records(self) -> Iterator[Record]:
+        """Return all events that lie in the log."""
+        return self._kafka.read(self.topic)
+
     def committed(self) -> dict[int, int]:
         """Return the committed offset of each partition, 0 for none."""
         partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
@@ -197,9 +203,9 @@ def stage(bootstrap: str, settings: Mapping[str, str] | None = None) -> Iterator
         yield Stage(bootstrap, topic, group, Path(folder), settings or {})
 
 
-def webhook(id_: str, url: str) -> dict[str, Any]:
-    """Return a subscription of all products' events to a webhook."""
-    return {"id": id_, "product": "*", "service": "webhook", "options": {"urls": url}}
+def webhook(id_: str, url: str, product: int | str = "*") -> dict[str, Any]:
+    """Return a subscription of a product's events, by default those of all, to a webhook."""
+    return {"id": id_, "product": product, "service": "webhook", "options": {"urls": url}}
 
 
 def paced(numbers: Sequence[int], rate: float) -> Iterator[int]:
@@ -225,13 +231,24 @@ def await_log(replica: Process, words: str) -> None:
 
 def await_count(destinations: Destinations, wanted: Mapping[str, int], replica: Process) -> None:
     """Wait until destinations got so many requests; a long time without any is a failure."""
+    _await_counts(lambda: {name: destinations.count(name) for name in wanted}, wanted, [replica])
+
+
+def await_served(receiver: Counting, count: int, *replicas: Process) -> None:
+    """Wait until a receiver has answered so many requests; a long time without any is a failure."""
+    _await_counts(lambda: {"receiver": receiver.count}, {"receiver": count}, replicas)
+
+
+def _await_counts(now: Callable[[], dict[str, int]], wanted: Mapping[str, int], replicas: Iterable[Process]) -> None:
     seen, moved = -1, time.monotonic()
-    while not all(destinations.count(name) >= count for name, count in wanted.items()):
-        now = sum(destinations.count(name) for name in wanted)
-        if now > seen:
-            seen, moved = now, time.monotonic()
-        counts = {name: destinations.count(name) for name in wanted}
-        _check(replica, moved, f"{counts} of {dict(wanted)} came, and then none")
+    while True:
+        counts = now()
+        if all(counts[name] >= count for name, count in wanted.items()):
+            return
+        if sum(counts.values()) > seen:
+            seen, moved = sum(counts.values()), time.monotonic()
+        for replica in replicas:
+            _check(replica, moved, f"{counts} of {dict(wanted)} came, and then none")
         time.sleep(LOOK)
 
 
