@@ -42,12 +42,16 @@ class Reckoning(NamedTuple):
     def __str__(self) -> str:
         return f"{self.delivered:,} / {len(self.missing):,} / {self.late:,}"
 
-    def problems(self, where: str) -> Iterator[str]:
-        """Say what must never be."""
+    def losses(self, where: str) -> Iterator[str]:
+        """Say what must never be even where neither order nor deliveries without repetition are promised."""
         if self.missing:
             yield f"{where}: {len(self.missing)} never came, {self.missing[:5]} for example"
         if self.unknown:
             yield f"{where}: {self.unknown} requests were about none of the events"
+
+    def problems(self, where: str) -> Iterator[str]:
+        """Say what must never be."""
+        yield from self.losses(where)
         if self.late:
             yield f"{where}: {self.late} first deliveries came after a later one of their key"
         if self.ids not in (0, self.delivered):

@@ -16,9 +16,9 @@ from typing import BinaryIO, NamedTuple, Self
 
 from kafka import free_port
 
-from benchmarks.load import CONNECTIONS, limit
 from benchmarks.process import cpu_seconds
-from benchmarks.receiver import HOST, Served
+from benchmarks.receiver import HOST, Receiver, Served
+from benchmarks.wire import wire
 
 ENOUGH = 10.0  # seconds for whatever it is waited for: to answer, to write its log, to let go of connections
 LOOK = 0.01
@@ -55,13 +55,18 @@ http {{
 
 def installed() -> bool:
     """Whether there is an nginx here."""
-    return _program("nginx") is not None
+    return _nginx() is not None
+
+
+def quickest() -> Nginx | Receiver:
+    """Return the quickest receiver that there is here, to be entered: nginx, else our own."""
+    return Nginx() if installed() else Receiver()
 
 
 class Nginx:
     """Listens on a free port of 127.0.0.1 until the `with` block ends."""
 
-    name = "nginx"
+    title = "nginx"
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -103,7 +108,7 @@ class Nginx:
     def alone(self, body: bytes, seconds: float = 2.0) -> float:
         """Return how many POSTs of `body` it answers in a second, given nothing but these; forgets what came before."""
         others = self._ask().connections
-        rate = _wrk(self.url, body, seconds) if _program("wrk") else limit(self, body, seconds)
+        rate = wire(self, body, seconds)
         self._await(lambda: self._ask().connections <= others, "its connections stayed open")
         self.take()
         return rate
@@ -128,7 +133,7 @@ class Nginx:
             time.sleep(LOOK)
 
     def __enter__(self) -> Self:
-        program = _program("nginx")
+        program = _nginx()
         if program is None:
             raise RuntimeError("nginx is not installed")
         self._temporary = tempfile.TemporaryDirectory(prefix="bench-nginx-")
@@ -177,9 +182,9 @@ class _Status(NamedTuple):
     busy: int
 
 
-def _program(name: str) -> str | None:
-    """Return where a program lies; nginx is an administrator's, and may not be on a user's path."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+def _nginx() -> str | None:
+    """Return where it lies: it is an administrator's program, and may not be on a user's path."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
 def _whole(log: BinaryIO) -> list[bytes]:
@@ -193,19 +198,3 @@ def _whole(log: BinaryIO) -> list[bytes]:
 def _served(line: str) -> Served:
     at, path, size, delivery = line.rstrip("\n").split(" ", 3)
     return Served(float(at), path, "" if delivery == "-" else delivery, int(size) if size != "-" else 0)
-
-
-def _wrk(url: str, body: bytes, seconds: float) -> float:
-    """Have wrk post `body` for so long; returns its requests a second."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        text = body.decode().replace("]]", "] ]")
-        script.write(
-            'wrk.method = "POST"\n'
-            f"wrk.body = [[{text}]]\n"
-            'wrk.headers["Content-Type"] = "application/json"\n'
-            'wrk.headers["webhook-id"] = "wrk"\n'
-        )
-        script.flush()
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", script.name, url]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return float(re.findall(r"Requests/sec: +([\d.]+)", said)[0])

@@ -252,12 +252,12 @@ def _await_counts(now: Callable[[], dict[str, int]], wanted: Mapping[str, int], 
         time.sleep(LOOK)
 
 
-def await_that(true: Callable[[], object], otherwise: str, replica: Process) -> None:
-    """Wait until something is true."""
+def await_that(true: Callable[[], object], otherwise: str, replica: Process, every: float = 10 * LOOK) -> None:
+    """Wait until something is true; it is asked `every` so many seconds."""
     began = time.monotonic()
     while not true():
         _check(replica, began, otherwise)
-        time.sleep(10 * LOOK)
+        time.sleep(every)
 
 
 def _check(replica: Process, since: float, otherwise: str) -> None:
