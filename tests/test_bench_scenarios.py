@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.arrivals import Arrival, reckon, steady
 from benchmarks.backlog import BigBacklog
+from benchmarks.cgroup import MOUNTED, Limit, Unavailable, limit_to, share
 from benchmarks.destinations import Conduct, Destinations
 from benchmarks.events import PRODUCT, Events, number_in
+from benchmarks.fanout import Fanout
 from benchmarks.load import answered
 from benchmarks.neighbours import Neighbours
+from benchmarks.replicas import Replicas, pace_between
 from benchmarks.slow import Pipe, Slow
 from benchmarks.stage import Findings, spread
 from benchmarks.startup import Startup, first_said
+from benchmarks.unrouted import Look, Unrouted, between
 from consumer.codec import Codec
 
 # What comes small and beside other tests may be slow: only the counts have to be right.
@@ -80,6 +86,44 @@ def test_a_replicas_log_tells_when_it_said_something_first() -> None:
     assert first_said("\n".join(lines)) == {"starting": 1.5}
 
 
+def test_a_pace_is_that_of_a_span() -> None:
+    assert pace_between([0.0, 1.0, 2.0, 2.5, 3.0, 9.0], since=1.0, part=5 / 6) == 1.5
+
+
+def test_what_passed_is_counted_while_it_was_under_way() -> None:
+    looks = [Look(at, passed, cpu=at / 2, arrears=0.0) for at, passed in ((0, 0), (5, 100), (7, 500), (50, 600))]
+    assert between(looks, events=600)[:2] == (200.0, 2500.0)
+
+
+def test_what_passed_between_two_looks_is_counted_with_the_waiting_around_it() -> None:
+    looks = [Look(at, passed, cpu=at, arrears=at) for at, passed in ((0, 0), (1, 0), (2, 50), (4, 100))]
+    assert between(looks, events=100) == (100 / 3, 3e4, 4)
+    assert between([looks[0], looks[3]], events=100) == (25.0, 4e4, 4)
+
+
+def test_a_share_of_the_processor_is_written_as_each_version_of_control_groups_wants_it(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="no control groups"):
+        limit_to(0.5, tmp_path)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory")
+    (tmp_path / "cgroup.subtree_control").write_text("memory")
+    assert limit_to(0.5, tmp_path) == Limit(tmp_path, {"cpu.max": "50000 100000"})
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu"
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1")
+    files = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "25000"}
+    assert limit_to(0.25, tmp_path) == Limit(tmp_path / "cpu", files)
+
+
+def test_a_group_is_gone_when_its_block_ends() -> None:
+    try:
+        with share(0.5) as group:
+            assert (group.folder / "cgroup.procs").read_text() == ""
+    except Unavailable as error:
+        pytest.skip(f"{error}")
+    assert not group.folder.exists()
+    assert group.folder.is_relative_to(MOUNTED)
+
+
 def test_slow_receivers_on_kafka(kafka_bootstrap: str) -> None:
     found = Slow(seconds=0.4, rounds=1, pipes=(Pipe(0.1, 20, 50),)).play(kafka_bootstrap)
     assert found.problems == []
@@ -98,4 +142,19 @@ def test_a_start_on_kafka(kafka_bootstrap: str) -> None:
 
 def test_a_backlog_beside_a_dead_destination_on_kafka(kafka_bootstrap: str) -> None:
     found = BigBacklog(events=1000).play(kafka_bootstrap)
+    assert found.problems == []
+
+
+def test_a_fan_out_on_kafka(kafka_bootstrap: str) -> None:
+    found = Fanout(events=200, wide=3, rounds=1).play(kafka_bootstrap)
+    assert found.problems == []
+
+
+def test_one_and_two_replicas_on_kafka(kafka_bootstrap: str) -> None:
+    found = Replicas(events=400, rounds=1).play(kafka_bootstrap)
+    assert found.problems == []
+
+
+def test_events_that_concern_nobody_on_kafka(kafka_bootstrap: str) -> None:
+    found = Unrouted(events=2000, delivered=100, rounds=1).play(kafka_bootstrap)
     assert found.problems == []
