@@ -5,8 +5,11 @@
 A instant     receivers answer at once: this project, the naive loop, a thread pool, FastStream
 B slow        receivers take 50 ms and 500 ms
 C neighbours  one of ten destinations hangs
+D fanout      one event for ten subscriptions
 E backlog     a million events, one destination dead
+F replicas    one replica and two, with half a core each
 G startup     from a process's start to its first delivery
+H unrouted    events of products that have no subscription
 
 Without a scenario, all are played. Without --bootstrap, the tests' Kafka is used: a container, or the one that
 SPRINTLY_TEST_BOOTSTRAP names. What the receivers got is compared with what was produced: if anything is missing, or
@@ -26,14 +29,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from benchmarks.backlog import BigBacklog  # noqa: E402
+from benchmarks.fanout import Fanout  # noqa: E402
 from benchmarks.instant import Instant  # noqa: E402
 from benchmarks.neighbours import Neighbours  # noqa: E402
 from benchmarks.playing import Scenarios, at_least, lettered, parsed, run, take_arguments  # noqa: E402
+from benchmarks.replicas import Replicas  # noqa: E402
 from benchmarks.slow import Slow  # noqa: E402
 from benchmarks.startup import Startup  # noqa: E402
+from benchmarks.unrouted import Unrouted  # noqa: E402
 
-LETTERS = {"instant": "A", "slow": "B", "neighbours": "C", "backlog": "E", "startup": "G"}
-NAMES = tuple(LETTERS)
+NAMES = ("instant", "slow", "neighbours", "fanout", "backlog", "replicas", "startup", "unrouted")
+LETTERS = dict(zip(NAMES, "ABCDEFGH", strict=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +59,11 @@ def scenarios(options: argparse.Namespace) -> Scenarios:
         "instant": [lambda: Instant(**some("events", "rounds", "rate", "seconds"))],
         "slow": [lambda: Slow(**some("rounds", "seconds"))],
         "neighbours": [lambda: Neighbours(**some("events", "rate", "seconds", "pairs"))],
+        "fanout": [lambda: Fanout(**some("events", "rounds"))],
         "backlog": [lambda: BigBacklog(**some("events", "pairs"))],
+        "replicas": [lambda: Replicas(**some("events", "rounds"))],
         "startup": [lambda: Startup(**some("starts"))],
+        "unrouted": [lambda: Unrouted(**some("events", "rounds"))],
     }
 
 
@@ -62,7 +71,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     take_arguments(parser, NAMES)
     parser.add_argument("--events", type=at_least(100), help="that lie in the log (each scenario has its own number)")
-    parser.add_argument("--rounds", type=at_least(1), help="how often each has its turn (instant, slow: 3)")
+    parser.add_argument("--rounds", type=at_least(1), help="how often each has its turn (3)")
     parser.add_argument("--pairs", type=at_least(1), help="of runs to compare (neighbours: 5, backlog: 1)")
     parser.add_argument("--rate", type=at_least(10), help="live events a second (instant: 200, neighbours: 100)")
     parser.add_argument("--seconds", type=at_least(1), help="of these (10); of each backlog (slow: 8)")
