@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from benchmarks.cluster import PARTITIONS, Cluster
 from benchmarks.events import KEYS, Events
 from benchmarks.measure import Bench, Log
-from benchmarks.nginx import quickest
+from benchmarks.nginx import Nginx, quickest
+from benchmarks.receiver import Receiver
 from benchmarks.report import Comparison, Run, settings
 from benchmarks.stage import Findings
 from benchmarks.systems import FastStream, Naive, Project, System, Threads
@@ -31,6 +32,7 @@ class Instant(NamedTuple):
     rate: float = 200.0  # live events a second
     seconds: float = 10.0  # of these
     systems: tuple[System, ...] = SYSTEMS  # the project first
+    receiver: Callable[[], Nginx | Receiver] = quickest
 
     def play(self, bootstrap: str) -> Findings:
         """Let each system work off a backlog and deliver live events, round by round."""
@@ -40,7 +42,7 @@ class Instant(NamedTuple):
             f"instant receivers: {self.events:,} events of {size:,} bytes in {PARTITIONS} partitions, {KEYS:,} keys; "
             f"{self.rounds} round(s); live: {self.rate:g}/s for {self.seconds:g} s"
         )
-        with quickest() as receiver:
+        with self.receiver() as receiver:
             found.figure("receiver", receiver.title)
             found.figure(f"the wire: receiver alone, by {measured_by()}", f"{receiver.alone(events.body()):,.0f}/s")
             present = self._present(found)

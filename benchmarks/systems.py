@@ -14,6 +14,7 @@ from benchmarks.identity import Identify, by_delivery, by_place
 from benchmarks.process import ROOT, Process
 
 HOOK = "bench"  # the subscription's id
+SECRET = "whsec_ZXhhbXBsZSBleGFtcGxlIGV4YW1wbGUh"  # signs each request
 REFERENCES = ROOT / "benchmarks" / "references"
 THEIRS = ROOT / "build" / "references"  # the virtual environment that `make bench` makes for them
 
@@ -50,7 +51,7 @@ class System(ABC):
 
 
 class Project(System):
-    """One replica of this project, as an operator starts it, with one webhook for all products.
+    """One replica of this project, as an operator starts it, with one webhook, signed, for all products.
 
     What it is not told here has its default, or what the SPRINTLY_ variables of the benchmark's own environment say.
     """
@@ -61,7 +62,7 @@ class Project(System):
     def start(self, job: Job) -> Process:
         """Start `consume`."""
         subscriptions = job.folder / "subscriptions.yaml"
-        webhook = {"id": HOOK, "product": "*", "service": "webhook", "options": {"urls": job.url}}
+        webhook = {"id": HOOK, "product": "*", "service": "webhook", "options": {"urls": job.url, "secret": SECRET}}
         subscriptions.write_text(json.dumps({"subscriptions": [webhook]}))  # JSON is YAML
         environ = os.environ | {
             "SPRINTLY_BOOTSTRAP_SERVERS": job.bootstrap,

@@ -133,8 +133,10 @@ def test_the_whole_of_it_on_kafka(kafka_bootstrap: str) -> None:
 
 
 def test_what_is_not_installed_is_left_out_with_a_word(kafka_bootstrap: str, tmp_path: Path) -> None:
-    scenario = Instant(events=1000, rounds=1, rate=50, seconds=1, systems=(Project(), FastStream(tmp_path)))
+    systems = (Project(), FastStream(tmp_path))
+    scenario = Instant(events=1000, rounds=1, rate=50, seconds=1, systems=systems, receiver=Receiver)
     found = scenario.play(kafka_bootstrap)
+    assert ("receiver", "our own in Python (no nginx)") in found.figures
     assert ("FastStream", "left out: not installed; `make bench` does so") in found.figures
     assert [row[0] for row in found.rows] == ["", "this project"]
 
