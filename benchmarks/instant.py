@@ -51,6 +51,9 @@ class Instant(NamedTuple):
         _compare(found, runs)
         return found
 
+    def __str__(self) -> str:
+        return f"instant receivers, {self.events:,} events, {self.rounds} round(s)"
+
     def _present(self, found: Findings) -> list[System]:
         for system in self.systems:
             if (lacks := system.lacks()) is not None:

@@ -18,6 +18,7 @@ from kafka import free_port
 
 from benchmarks.process import cpu_seconds
 from benchmarks.receiver import HOST, Receiver, Served
+from benchmarks.stage import Broken
 from benchmarks.wire import wire
 
 ENOUGH = 10.0  # seconds for whatever it is waited for: to answer, to write its log, to let go of connections
@@ -129,13 +130,13 @@ class Nginx:
         deadline = time.monotonic() + ENOUGH
         while not true():
             if time.monotonic() > deadline:
-                raise RuntimeError(f"nginx: {otherwise}")
+                raise Broken(f"nginx: {otherwise}")
             time.sleep(LOOK)
 
     def __enter__(self) -> Self:
         program = _nginx()
         if program is None:
-            raise RuntimeError("nginx is not installed")
+            raise Broken("nginx is not installed")
         self._temporary = tempfile.TemporaryDirectory(prefix="bench-nginx-")
         self._folder = Path(self._temporary.name)
         configuration = self._folder / "nginx.conf"
@@ -154,13 +155,15 @@ class Nginx:
         except BaseException as error:
             said = errors.read_text(errors="replace").strip()
             self.__exit__(type(error), error, None)
-            raise RuntimeError(f"{error}: {said}") from error
+            if isinstance(error, Broken):
+                raise Broken(f"{error}: {said}") from None
+            raise
         return self
 
     def _answers(self) -> bool:
         try:
             self._taken = self._answered()
-        except ConnectionError:
+        except OSError:
             self._asking.close()  # else it thinks that it still waits for an answer
             return False
         return True
