@@ -41,9 +41,10 @@ def work_off(bootstrap: str, receiver: AnyReceiver, names: Sequence[str], events
                 first, cpu = receiver.count, cpu_seconds(replica.pid)
                 await_served(receiver, total, replica)
                 used = cpu_seconds(replica.pid) - cpu
+                most = arrears.most(where)
         came = judged(where, receiver.take(), names, events, found)
     times = sorted(arrival.time for each in came.values() for arrival in each)
-    return Work(_per(len(times) - 1, times[-1] - times[0]), _per(used * 1e6, total - first), arrears.highest())
+    return Work(_per(len(times) - 1, times[-1] - times[0]), _per(used * 1e6, total - first), most)
 
 
 def _per(much: float, many: float) -> float:

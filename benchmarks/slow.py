@@ -102,6 +102,7 @@ class Slow(NamedTuple):
                 began, cpu = time.monotonic(), cpu_seconds(replica.pid)
                 await_count(destinations, {HOOK: events}, replica)
                 busy = (cpu_seconds(replica.pid) - cpu) / (time.monotonic() - began)
+                most = arrears.most(where)
             arrivals = destinations.take()[HOOK]
         found.problems += reckon(arrivals, range(events), pipe.lane).faults(f"{pipe}")
-        return Run(steady((arrival.time for arrival in arrivals), pipe.in_flight), busy, arrears.highest())
+        return Run(steady((arrival.time for arrival in arrivals), pipe.in_flight), busy, most)

@@ -25,6 +25,7 @@ from benchmarks.destinations import Destinations
 from benchmarks.events import Events
 from benchmarks.load import Counting
 from benchmarks.process import ROOT, Process
+from benchmarks.systems import SECRET
 from consumer.broker.kafka import Kafka
 from consumer.event import Outgoing, Record, TopicPartition
 from consumer.settings import Settings
@@ -204,8 +205,8 @@ def stage(bootstrap: str, settings: Mapping[str, str] | None = None) -> Iterator
 
 
 def webhook(id_: str, url: str, product: int | str = "*") -> dict[str, Any]:
-    """Return a subscription of a product's events, by default those of all, to a webhook."""
-    return {"id": id_, "product": product, "service": "webhook", "options": {"urls": url}}
+    """Return a subscription of a product's events, by default those of all, to a webhook; requests are signed."""
+    return {"id": id_, "product": product, "service": "webhook", "options": {"urls": url, "secret": SECRET}}
 
 
 def paced(numbers: Sequence[int], rate: float) -> Iterator[int]:
@@ -351,3 +352,7 @@ class Arrears(Sampler):
         """Return what it is now."""
         found = metrics(self._served)
         return found["owed"] + found["behind"]
+
+    def most(self, where: Stage) -> float:
+        """Return the most that was seen, is there now, or was written down as states in between."""
+        return max(self.highest(), self.look(), len(where.state_records()))
