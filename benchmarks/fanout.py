@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import NamedTuple
 
-from benchmarks.nginx import quickest
-from benchmarks.served import Work, work_off
+from benchmarks.served import Work, receiving, work_off
 from benchmarks.stage import Findings, spread
 
 MOST = 7.0  # times one delivery: the event is read, decoded and turned into JSON once
@@ -24,7 +23,7 @@ class Fanout(NamedTuple):
         names = [f"hook-{number}" for number in range(1, self.wide + 1)]
         one: list[Work] = []
         all_: list[Work] = []
-        with quickest() as receiver:
+        with receiving() as receiver:
             found = Findings(
                 f"fan-out: {self.events:,} events for 1 and for {self.wide} subscriptions, to {receiver.title}; "
                 f"{self.rounds} round(s)"

@@ -11,9 +11,8 @@ from typing import NamedTuple
 from benchmarks.cgroup import Unavailable, share
 from benchmarks.cluster import PARTITIONS
 from benchmarks.events import PRODUCT, Events
-from benchmarks.nginx import quickest
 from benchmarks.process import Process, cpu_seconds
-from benchmarks.served import AnyReceiver, judged
+from benchmarks.served import AnyReceiver, judged, receiving
 from benchmarks.stage import Findings, Stage, await_log, await_served, await_that, metrics, spread, stage, webhook
 
 HOOK = "hook"
@@ -37,7 +36,7 @@ class Replicas(NamedTuple):
         one: list[Work] = []
         two: list[Work] = []
         try:
-            with quickest() as receiver:
+            with receiving() as receiver:
                 for _ in range(self.rounds):
                     one.append(self._run(bootstrap, receiver, 1, found))
                     two.append(self._run(bootstrap, receiver, 2, found))

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
 from benchmarks.arrivals import Arrival, reckon
 from benchmarks.events import PRODUCT, Events, key
 from benchmarks.identity import arrivals, by_delivery, numbers
-from benchmarks.nginx import Nginx
-from benchmarks.process import cpu_seconds
+from benchmarks.nginx import Nginx, quickest
+from benchmarks.process import allow_many_files, cpu_seconds
 from benchmarks.receiver import Receiver, Served
 from benchmarks.stage import Arrears, Findings, Stage, await_served, stage, webhook
 
 LOOKS = 0.25  # seconds between two looks at what is owed
 
 AnyReceiver: TypeAlias = Nginx | Receiver
+
+
+@contextmanager
+def receiving() -> Iterator[AnyReceiver]:
+    """Have the quickest receiver listen; it may have thousands of connections."""
+    allow_many_files()
+    with quickest() as receiver:
+        yield receiver
 
 
 class Work(NamedTuple):

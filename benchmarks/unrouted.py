@@ -7,9 +7,8 @@ import time
 from typing import NamedTuple
 
 from benchmarks.events import PRODUCT, Events
-from benchmarks.nginx import quickest
 from benchmarks.process import Process, cpu_seconds
-from benchmarks.served import AnyReceiver, Work, work_off
+from benchmarks.served import AnyReceiver, Work, receiving, work_off
 from benchmarks.stage import Findings, await_log, await_that, metrics, spread, stage, webhook
 
 HOOK = "hook"
@@ -29,7 +28,7 @@ class Unrouted(NamedTuple):
         """Work off a backlog that is delivered, and one that is not, in turn."""
         delivered: list[Work] = []
         passed: list[Work] = []
-        with quickest() as receiver:
+        with receiving() as receiver:
             found = Findings(
                 f"unrouted: {self.events:,} events of a product without a subscription, beside {self.delivered:,} that "
                 f"are delivered to {receiver.title}; {self.rounds} round(s)"

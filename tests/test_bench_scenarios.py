@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.events import PRODUCT, Events, number_in
 from benchmarks.fanout import Fanout
 from benchmarks.load import answered
 from benchmarks.neighbours import Neighbours
+from benchmarks.process import MANY_FILES, allow_many_files
 from benchmarks.replicas import Replicas, pace_between
 from benchmarks.slow import Pipe, Slow
 from benchmarks.stage import Findings, spread
@@ -122,6 +124,16 @@ def test_a_group_is_gone_when_its_block_ends() -> None:
         pytest.skip(f"{error}")
     assert not group.folder.exists()
     assert group.folder.is_relative_to(MOUNTED)
+
+
+def test_processes_that_are_started_later_may_open_many_files() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(MANY_FILES, before[1]), before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_slow_receivers_on_kafka(kafka_bootstrap: str) -> None:
