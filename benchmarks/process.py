@@ -84,7 +84,7 @@ class Process:
 
 
 def allow_many_files() -> None:
-    """Raise the soft limit of open files to what connections may need; processes that are started later have it, too."""
+    """Raise the soft limit of open files to what connections may need, for processes that are started later too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
