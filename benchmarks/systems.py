@@ -85,7 +85,9 @@ class Reference(System):
     def start(self, job: Job) -> Process:
         """Start the program."""
         command = [self.python, str(REFERENCES / self.program), job.bootstrap, job.group, job.topic, job.url]
-        return Process(command, os.environ | {"PYTHONPATH": str(ROOT)}, job.folder / "log")
+        # A proxy is none of the job's: `requests` would ask it even for this machine.
+        environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        return Process(command, environ | {"PYTHONPATH": str(ROOT)}, job.folder / "log")
 
 
 class Naive(Reference):

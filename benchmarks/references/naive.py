@@ -23,7 +23,6 @@ bootstrap, group, topic, url = sys.argv[1:]
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 schema = fastavro.parse_schema(schemas.load())
 session = requests.Session()
-session.trust_env = False
 consumer = confluent_kafka.Consumer(
     {
         "bootstrap.servers": bootstrap,

@@ -32,9 +32,7 @@ schema = fastavro.parse_schema(schemas.load())
 @cache
 def session(thread: int) -> requests.Session:
     """Return the session of a thread: sessions are not made for several."""
-    made = requests.Session()
-    made.trust_env = False
-    return made
+    return requests.Session()
 
 
 def deliver(message: confluent_kafka.Message) -> None:
