@@ -41,7 +41,7 @@ class Pipe(NamedTuple):
 
 
 # Each asks for less than a core can deliver, so that the number in flight is what holds. With 4,000 keys the last would
-# not do so: of the 4,096 deliveries that a subscription takes in hand, up to 1,000 come from one partition, so that many
+# not do so: of the 4,096 deliveries that a subscription takes in hand, up to 1,000 come from one partition, and many
 # wait for another one of their key (74 % of the ideal, where 20,000 keys have 97 %).
 PIPES = (Pipe(0.05, 256, 2000), Pipe(0.5, 1024, 2000), Pipe(0.5, 2048, 20_000))
 
