@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from benchmarks.cgroup import Unavailable, share
@@ -80,7 +81,7 @@ class Replicas(NamedTuple):
                 replicas.append(replica)
             for replica in replicas:
                 await_log(replica, "partitions taken over")
-                await_that(lambda replica=replica: _has(replica, count), "partitions were not spread", replica)  # type: ignore[misc]
+                await_that(partial(_has_its_part, replica, count), "partitions were not spread", replica)
             yield replicas
 
 
@@ -98,6 +99,6 @@ def pace_between(times: Sequence[float], since: float, part: float) -> float:
     return (len(counted) - 1) / (counted[-1] - counted[0])
 
 
-def _has(replica: Process, count: int) -> bool:
-    """Whether a replica has its part of the partitions: of the topic with events, and as many of that with replays."""
+def _has_its_part(replica: Process, count: int) -> bool:
+    """Whether a replica has its part of the partitions: of those with events, and as many of those with replays."""
     return metrics(replica)["assigned_partitions"] == 2 * PARTITIONS / count
