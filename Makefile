@@ -12,8 +12,11 @@ ARGS ?=
 # Tests wait for brokers most of their time. Each worker that meets a test on Kafka starts one of its own.
 WORKERS ?= 3
 PIP_TOOLS := 7.6.2
+# What the references of `make bench` need that the project does not; where it cannot be had, they are left out.
+REFERENCES := benchmarks/references/requirements
+THEIRS := build/references/.made-from-lock
 COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 , := ,
 refuse = { echo "$(strip $(1))" >&2; exit 1; }
@@ -40,8 +43,8 @@ test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="
 fuzz: $(READY) ## Have 100,000 fuzzed records consumed on Kafka, and account for each (ARGS="--records 5000 --seed 1").
 	@$(BIN)/python tests/fuzz.py $(ARGS)
 
-bench: $(READY) ## Measure what a delivery costs, beside a naive loop (ARGS="--events 5000 --rounds 1" is quicker).
-	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: $(READY) $(THEIRS) ## Measure deliveries/s, CPU and latency beside other systems (ARGS="instant --events 5000 --rounds 1" is quicker).
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 bench-operator: $(READY) ## Play what an operator does, on Kafka: replay thousands, backfill, a bad night (ARGS=story plays one).
 	@$(BIN)/python benchmarks/operating.py $(ARGS)
@@ -87,12 +90,20 @@ lock: ## Make the lock files anew from pyproject.toml (ARGS=--upgrade takes the 
 	@$(PYTHON) -m venv --clear build/lock
 	@build/lock/bin/python $(PIP) install --quiet pip-tools==$(PIP_TOOLS)
 	@unset PIP_FIND_LINKS; \
-	$(COMPILE) $(ARGS) --output-file requirements.lock && \
-	$(COMPILE) $(ARGS) --extra apprise --constraint requirements.lock --output-file requirements-apprise.lock && \
-	$(COMPILE) $(ARGS) --extra dev --constraint requirements-apprise.lock --output-file requirements-dev.lock
-	@for lock in requirements.lock requirements-apprise.lock requirements-dev.lock; do \
-	{ echo '# Made from pyproject.toml by "make lock"; every file is known by its hash.'; cat $$lock; } >build/new && \
+	$(COMPILE) pyproject.toml $(ARGS) --output-file requirements.lock && \
+	$(COMPILE) pyproject.toml $(ARGS) --extra apprise --constraint requirements.lock --output-file requirements-apprise.lock && \
+	$(COMPILE) pyproject.toml $(ARGS) --extra dev --constraint requirements-apprise.lock --output-file requirements-dev.lock && \
+	$(COMPILE) $(REFERENCES).in $(ARGS) --constraint requirements.lock --output-file $(REFERENCES).lock
+	@for lock in requirements.lock requirements-apprise.lock requirements-dev.lock $(REFERENCES).lock; do \
+	source=pyproject.toml; test $$lock != $(REFERENCES).lock || source=$(REFERENCES).in; \
+	{ echo "# Made from $$source by \"make lock\"; every file is known by its hash."; cat $$lock; } >build/new && \
 	mv build/new $$lock; done
+
+$(THEIRS): $(REFERENCES).lock
+	@echo "Making build/references from $(REFERENCES).lock; this happens once"
+	@rm -rf build/references; $(PYTHON) -m venv build/references && \
+	build/references/bin/python $(PIP) --retries 1 install --quiet --require-hashes -r $(REFERENCES).lock && touch $@ || \
+	{ rm -rf build/references; echo "That failed: FastStream is left out" >&2; }
 
 clean: ## Remove all that was made here.
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

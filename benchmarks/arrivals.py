@@ -42,16 +42,26 @@ class Reckoning(NamedTuple):
     def __str__(self) -> str:
         return f"{self.delivered:,} / {len(self.missing):,} / {self.late:,}"
 
-    def problems(self, where: str) -> Iterator[str]:
-        """Say what must never be."""
+    def losses(self, where: str) -> Iterator[str]:
+        """Say what must never be even where neither order nor deliveries without repetition are promised."""
         if self.missing:
             yield f"{where}: {len(self.missing)} never came, {self.missing[:5]} for example"
         if self.unknown:
             yield f"{where}: {self.unknown} requests were about none of the events"
+
+    def problems(self, where: str) -> Iterator[str]:
+        """Say what must never be."""
+        yield from self.losses(where)
         if self.late:
             yield f"{where}: {self.late} first deliveries came after a later one of their key"
         if self.ids not in (0, self.delivered):
             yield f"{where}: {self.ids} different webhook-ids for {self.delivered} events"
+
+    def faults(self, where: str) -> Iterator[str]:
+        """Say what must never be where nothing crashes: there, nothing comes twice either."""
+        yield from self.problems(where)
+        if self.twice:
+            yield f"{where}: {len(self.twice)} came more than once, {self.twice[:5]} for example"
 
 
 def reckon(arrivals: Iterable[Arrival], expected: Iterable[int], lane: Callable[[int], int]) -> Reckoning:
@@ -137,6 +147,20 @@ def ends(places: Mapping[int, Place]) -> dict[int, int]:
     for partition, offset in places.values():
         found[partition] = max(found.get(partition, 0), offset + 1)
     return found
+
+
+def steady(times: Iterable[float], wave: int) -> float:
+    """Return the arrivals a second while the pipe is full.
+
+    A wave is as many as may be in flight. The first one fills the pipe, and in the last one it runs empty: what counts
+    is from the end of the first to the beginning of the last, which are whole waves where all arrivals are. Raises
+    ValueError for fewer than three.
+    """
+    ordered = sorted(times)
+    begin, end = wave, len(ordered) - wave
+    if end <= begin:
+        raise ValueError(f"{len(ordered)} arrivals are fewer than three waves of {wave}")
+    return (end - begin) / (ordered[end] - ordered[begin])
 
 
 def most_within(times: Sequence[float], seconds: float) -> int:

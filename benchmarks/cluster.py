@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.events import Events
 from consumer.broker.kafka import Kafka
+from consumer.event import Record
 from consumer.topics import topic_specs
 
 PARTITIONS = 12
@@ -69,6 +70,10 @@ class Cluster:
         """Write the event of each number as soon as it is given; all are durable on return."""
         for _ in self._kafka.produce(self._events.record(topic, number) for number in numbers):
             pass
+
+    def read(self, topic: str) -> list[Record]:
+        """Return all records of a topic."""
+        return list(self._kafka.read(topic))
 
 
 def _name() -> str:

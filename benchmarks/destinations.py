@@ -23,6 +23,7 @@ import uvloop
 from receivers import reset
 
 from benchmarks.arrivals import Arrival
+from benchmarks.process import allow_many_files
 from benchmarks.receiver import DIGITS, MARK, UNMARKED, header
 
 RESETS, HANGS = -1, 0  # in the place of a status: the connection is reset, or nothing is ever answered
@@ -103,6 +104,7 @@ class Destinations:
             return self._answered_by.recv()
 
     def __enter__(self) -> Self:
+        allow_many_files()
         self._process.start()
         for end in self._theirs:
             end.close()  # so that questions fail, and do not wait, should its process end

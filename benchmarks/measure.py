@@ -1,29 +1,29 @@
-"""Measures one system: a backlog for throughput, a steady trickle for latency, and no figure unless all came once."""
+"""Measures one system: a backlog for throughput, a steady trickle for latency, and no figure unless all came."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.arrivals import Reckoning, first_times, reckon
 from benchmarks.cluster import Cluster
 from benchmarks.events import key
+from benchmarks.identity import arrivals, numbers
+from benchmarks.nginx import Nginx
 from benchmarks.process import Process, cpu_seconds
-from benchmarks.receiver import Receipts, Receiver
-from benchmarks.systems import Job, System
+from benchmarks.receiver import Receiver, Served
+from benchmarks.stage import Arrears, Broken
+from benchmarks.systems import Job, Project, System
+from consumer.event import Record
 
 STALLED = 60.0  # seconds without any delivery after which a run has failed
-LOOK = 0.005  # seconds between looks at the receiver's count
+LOOK = 0.02  # seconds between looks at the receiver's count
 WARM_UP = 100  # events before those whose latency counts: then all connections are there, the producer's too
-
-
-class WrongCount(Exception):
-    """What the receiver got is not every event exactly once, in order for each key: no figure of that run counts."""
 
 
 class Backlog(NamedTuple):
@@ -31,62 +31,81 @@ class Backlog(NamedTuple):
 
     rate: float  # deliveries a second
     cpu: float  # µs of the system's CPU for each
+    cores: float  # that it used
     peak: float  # MB, of the process's whole life
     body: float  # bytes of each request's body
     receiver_busy: float  # share of one core that the receiver used meanwhile
-    extra: int  # requests too many
+    late: int  # deliveries that came after a later one of their key
+    twice: int
+    arrears: float  # the most that was owed or behind
     environ: dict[str, str]  # the process's own
 
 
 class Latency(NamedTuple):
-    """How long events took from their timestamp to their arrival, in ms, at a steady pace."""
+    """How long events took from their production to their arrival, in ms, at a steady pace."""
 
     p50: float
     p99: float
-    extra: int  # requests too many
+
+
+class Log(NamedTuple):
+    """A topic and the records that lie in it."""
+
+    topic: str
+    records: Sequence[Record]
 
 
 class Bench:
     """Where systems are measured: all on one cluster, all posting to one receiver."""
 
-    def __init__(self, cluster: Cluster, receiver: Receiver) -> None:
+    def __init__(self, cluster: Cluster, receiver: Nginx | Receiver) -> None:
         self._cluster = cluster
         self._receiver = receiver
 
-    def backlog(self, system: System, topic: str, events: int) -> Backlog:
-        """Let a new group of `system` work off the `events` that lie in `topic`. Raises WrongCount."""
-        with self._running(system, topic) as process:
+    def backlog(self, system: System, log: Log) -> Backlog:
+        """Let a new group of `system` work off what lies in a topic. Raises Broken if not all of it came."""
+        events = len(log.records)
+        with self._running(system, log.topic) as process:
             self._await(process, system, 1)
-            began, first = time.monotonic(), self._receiver.count
-            cpu, receiver_cpu = cpu_seconds(process.pid), cpu_seconds(self._receiver.pid)
-            self._await(process, system, events)
-            busy = (cpu_seconds(self._receiver.pid) - receiver_cpu) / (time.monotonic() - began)
-            used = cpu_seconds(process.pid) - cpu
+            with _watching(system, process) as arrears:
+                began, first, cpu, receiver_cpu = self._now(process)
+                self._await(process, system, events)
+                ended, last, cpu_then, receiver_cpu_then = self._now(process)
             peak, environ = process.peak(), process.environ()
-        receipts = self._receipts(system, events)
+            owed = max(arrears.highest(), arrears.look()) if arrears else 0.0
+        served = self._receiver.take()
+        reckoning = judged(system, served, log.records)
+        if first == last:
+            raise Broken(f"{system.name} was through with {events} events before one could look: give it more")
+        used, seconds = cpu_then - cpu, ended - began
         return Backlog(
-            rate=(events - 1) / (receipts.times[-1] - receipts.times[0]),
-            cpu=used / (events - first) * 1e6,
+            rate=(len(served) - 1) / (served[-1].at - served[0].at),
+            cpu=used / (last - first) * 1e6,
+            cores=used / seconds,
             peak=peak,
-            body=receipts.body_bytes / events,
-            receiver_busy=busy,
-            extra=len(receipts.numbers) - events,
+            body=sum(each.size for each in served) / len(served),
+            receiver_busy=(receiver_cpu_then - receiver_cpu) / seconds,
+            late=reckoning.late,
+            twice=len(reckoning.twice),
+            arrears=owed,
             environ=environ,
         )
 
     def latency(self, system: System, rate: float, seconds: float) -> Latency:
-        """Produce events live, `rate` a second, while `system` delivers them. Raises WrongCount."""
+        """Produce events live, `rate` a second, while `system` delivers them. Raises Broken if not all came."""
         timed = range(WARM_UP, WARM_UP + round(rate * seconds))
+        given: list[float] = []
         with self._cluster.topic() as topic:
             with self._running(system, topic) as process:
-                given: list[float] = []
                 self._cluster.write(topic, self._live(process, system, timed, rate, given))
                 self._await(process, system, timed.stop)
-            receipts = self._receipts(system, timed.stop)
-        arrived = dict(zip(receipts.numbers, receipts.times, strict=True))
+            records = self._cluster.read(topic)
+        served = self._receiver.take()
+        judged(system, served, records)
+        arrived = first_times(arrivals(served, numbers(records, system.identify)))
         taken = [(arrived[number] - since) * 1000 for number, since in zip(timed, given, strict=True)]
         percentiles = statistics.quantiles(taken, n=100, method="inclusive")
-        return Latency(percentiles[49], percentiles[98], len(receipts.numbers) - timed.stop)
+        return Latency(percentiles[49], percentiles[98])
 
     def _live(self, process: Process, system: System, timed: range, rate: float, given: list[float]) -> Iterator[int]:
         """Give numbers to one producer: those that warm up, and, when they have arrived, `timed` at the rate.
@@ -110,49 +129,36 @@ class Bench:
             with system.start(job) as process:
                 yield process
 
+    def _now(self, process: Process) -> tuple[float, int, float, float]:
+        return time.monotonic(), self._receiver.count, cpu_seconds(process.pid), self._receiver.cpu()
+
     def _await(self, process: Process, system: System, count: int) -> None:
         """Wait until so many requests have come."""
         seen, moved = 0, time.monotonic()
         while (now := self._receiver.count) < count:
             if not process.running:
-                raise WrongCount(f"{system.name} ended by itself after {now} requests: {process.last_words}")
+                raise Broken(f"{system.name} ended by itself after {now} requests: {process.last_words}")
             if now > seen:
                 seen, moved = now, time.monotonic()
             elif time.monotonic() - moved > STALLED:
-                raise WrongCount(
-                    f"{system.name} sent {now} requests, then none for {STALLED:g} s: {process.last_words}"
-                )
+                raise Broken(f"{system.name} sent {now} requests, then none for {STALLED:g} s: {process.last_words}")
             time.sleep(LOOK)
 
-    def _receipts(self, system: System, events: int) -> Receipts:
-        receipts = self._receiver.take()
-        if problems := list(wrong(receipts, events, identified=system.identifies)):
-            raise WrongCount(f"{system.name}, {events} events: " + ", ".join(problems))
-        return receipts
+
+def _watching(system: System, process: Process) -> AbstractContextManager[Arrears | None]:
+    """Watch what this project owes; the references know no such thing."""
+    return Arrears(process) if isinstance(system, Project) else nullcontext()
 
 
-def wrong(receipts: Receipts, events: int, *, identified: bool) -> Iterator[str]:
-    """Say what keeps `receipts` from being the events 0 to `events` once each, in order for each key.
+def judged(system: System, served: Sequence[Served], records: Sequence[Record]) -> Reckoning:
+    """Compare what a receiver answered with the events in a topic, by the ids that `system` sends.
 
-    With `identified`, each has a webhook-id of its own, too.
+    Raises Broken for what must not be: an event that is missing, one that nobody produced and, where the system
+    promises it, one that came twice or after a later one of its key.
     """
-    seen = Counter(receipts.numbers)
-    if missing := events - len(seen.keys() & range(events)):
-        yield f"{missing} never came"
-    if unknown := sum(times for number, times in seen.items() if not 0 <= number < events):
-        yield f"{unknown} requests were about none of them"
-    if repeated := sum(times - 1 for times in seen.values()):
-        yield f"{repeated} requests were repetitions"
-    if identified and receipts.ids != len(seen):
-        yield f"{receipts.ids} different webhook-ids"
-    if late := _out_of_order(receipts.numbers):
-        yield f"{late} came after a later one of their key"
-
-
-def _out_of_order(numbers: list[int]) -> int:
-    latest: dict[int, int] = {}
-    late = 0
-    for number in numbers:
-        late += number < latest.get(key(number), -1)
-        latest[key(number)] = number
-    return late
+    known = numbers(records, system.identify)
+    reckoning = reckon(arrivals(served, known), known.values(), key)
+    problems = [*reckoning.faults(system.name)] if system.ordered else [*reckoning.losses(system.name)]
+    if problems:
+        raise Broken("; ".join(problems))
+    return reckoning

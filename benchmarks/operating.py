@@ -19,9 +19,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from benchmarks.backfilling import Backfilling  # noqa: E402
 from benchmarks.letters import Letters  # noqa: E402
-from benchmarks.playing import Scenarios, parsed, run, take_arguments  # noqa: E402
+from benchmarks.playing import Scenarios, at_least, parsed, run, take_arguments  # noqa: E402
 from benchmarks.story import Story  # noqa: E402
-from benchmarks.throughput import at_least  # noqa: E402
 
 NAMES = ("letters", "backfill", "story")
 

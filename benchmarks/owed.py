@@ -22,10 +22,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from benchmarks.blocking import Blocking  # noqa: E402
 from benchmarks.hanging import Hanging  # noqa: E402
 from benchmarks.outage import Outage  # noqa: E402
-from benchmarks.playing import Scenarios, parsed, run, take_arguments  # noqa: E402
+from benchmarks.playing import Scenarios, at_least, parsed, run, take_arguments  # noqa: E402
 from benchmarks.rate import Rate  # noqa: E402
 from benchmarks.takeover import TakeOver  # noqa: E402
-from benchmarks.throughput import at_least  # noqa: E402
 
 NAMES = ("outage", "blocking", "rate", "hanging", "takeover")
 

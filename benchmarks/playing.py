@@ -9,16 +9,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-from kafka import Kafka, KafkaUnavailable
+from kafka import Kafka, KafkaUnavailable, answers, real_kafka
 
 from benchmarks.report import versions
 from benchmarks.stage import Broken, Findings
-from benchmarks.throughput import INTERRUPTED, kafka_at
 from consumer.errors import SprintlyError
+
+REACHABLE = 30.0  # seconds that a Kafka of one's own may take to answer
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class Scenario(Protocol):
@@ -50,6 +53,51 @@ def parsed(
     return options
 
 
+def lettered(letters: Mapping[str, str], known: Scenarios) -> Scenarios:
+    """Have the titles of scenarios begin with a letter each, by which they are known."""
+
+    def lettering(letter: str, make: Callable[[], Scenario]) -> Callable[[], Scenario]:
+        return lambda: _Lettered(letter, make())
+
+    return {name: [lettering(letters[name], make) for make in makes] for name, makes in known.items()}
+
+
+class _Lettered(NamedTuple):
+    letter: str
+    scenario: Scenario
+
+    def play(self, bootstrap: str) -> Findings:
+        found = self.scenario.play(bootstrap)
+        found.title = f"{self.letter}: {found.title}"
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.letter}: {self.scenario}"
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a number of the command line, and refuses a smaller one."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return number
+
+
+@contextmanager
+def kafka_at(bootstrap: str | None) -> Iterator[Kafka]:
+    """Give the Kafka at this address; without one, that of the tests. Raises KafkaUnavailable."""
+    if bootstrap is None:
+        with real_kafka(os.environ) as kafka:
+            yield kafka
+    elif answers(bootstrap, REACHABLE):
+        yield Kafka(bootstrap, f"at {bootstrap}")
+    else:
+        raise KafkaUnavailable(f"no Kafka at {bootstrap} answered within {REACHABLE:g} s (--bootstrap)")
+
+
 def run(options: argparse.Namespace, known: Scenarios) -> int:
     """Play and print; returns the exit code: 1 if something went wrong or there is no Kafka."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that both ways to end it clean up
@@ -67,8 +115,9 @@ def run(options: argparse.Namespace, known: Scenarios) -> int:
 
 
 def show(found: Findings) -> None:
-    """Print a scenario's table, its problems, and the settings in force."""
+    """Print a scenario's tables, its problems, and the settings in force."""
     print(found.title)
+    _table(found.rows)
     width = max((len(name) for name, _ in found.figures), default=0)
     for name, value in found.figures:
         print(f"  {name:{width}}  {value}")
@@ -77,6 +126,14 @@ def show(found: Findings) -> None:
     settings = " ".join(f"{name}={value}" for name, value in found.settings.items())
     print(f"settings: {settings}")
     print("machine: " + ", ".join(f"{name} {value}" for name, value in found.machine.items()) + "\n", flush=True)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their headings, names to the left and figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *figures in rows:
+        cells = [f"{value:>{width}}" for value, width in zip(figures, widths[1:], strict=True)]
+        print("  ".join([f"  {name:{widths[0]}}", *cells]))
 
 
 def _play(options: argparse.Namespace, known: Scenarios) -> list[Findings]:

@@ -1,4 +1,4 @@
-"""A receiver for benchmarks: answers 204 at once and notes what came. It runs in a process of its own."""
+"""A receiver where there is no nginx: it answers 204 at once and notes what came, in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,65 +8,75 @@ import signal
 import socket
 import time
 from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import Synchronized
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import uvloop
 
+from benchmarks.process import cpu_seconds
+from benchmarks.wire import wire
+
+HOST = "127.0.0.1"
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 MARK, DIGITS = b"bench-event-", 9  # stand in each body, before and in the event's number
 UNMARKED = -1
 
 
-class Receipts(NamedTuple):
-    """What came, in the order of arrival: each event's number and when (s since 1970)."""
+class Served(NamedTuple):
+    """One request that was answered: when (s since 1970), at which path, its webhook-id, the bytes of its body."""
 
-    numbers: list[int]
-    times: list[float]
-    ids: int  # different webhook-ids
-    body_bytes: int  # of all bodies together
+    at: float
+    path: str
+    id: str
+    size: int
 
 
 class Receiver:
-    """Listens on a free port of 127.0.0.1 until the `with` block ends.
+    """Listens on a free port of 127.0.0.1 until the `with` block ends."""
 
-    Enter it before anything starts threads: its process is forked where Python still does so by default.
-    """
+    title = "our own in Python (no nginx)"
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
-        self._count: Synchronized[int] = multiprocessing.Value("q", 0)
-        asked, self._ask = multiprocessing.Pipe(duplex=False)
-        self._answer, answering = multiprocessing.Pipe(duplex=False)
+        self._socket = socket.create_server((HOST, 0), backlog=4096)
+        context = multiprocessing.get_context("spawn")  # no thread of librdkafka's comes along
+        self._count = context.Value("q", 0, lock=False)
+        asked, self._ask = context.Pipe(duplex=False)
+        self._answer, answering = context.Pipe(duplex=False)
         self._theirs = (asked, answering)
-        self._process = multiprocessing.Process(
-            target=_serve, args=(self._socket, self._count, *self._theirs), daemon=True
-        )
+        self._process = context.Process(target=_serve, args=(self._socket, self._count, *self._theirs), daemon=True)
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
+        self.url = f"http://{HOST}:{self.port}/"
+
+    def url_of(self, name: str) -> str:
+        """Return an address of its own for one of several destinations."""
+        return f"{self.url}{name}"
 
     @property
     def count(self) -> int:
         """Requests answered since the last `take`; to be read while they come in, at no cost to the receiver."""
-        return self._count.value
+        return int(self._count.value)
 
-    @property
-    def pid(self) -> int:
-        """The receiver's process."""
+    def cpu(self) -> float:
+        """Return the CPU time that it has used so far (s)."""
         assert self._process.pid is not None
-        return self._process.pid
+        return cpu_seconds(self._process.pid)
 
-    def take(self) -> Receipts:
-        """Return what came since the last time, and begin anew."""
+    def take(self) -> list[Served]:
+        """Return what it answered since the last time, and begin anew."""
         self._ask.send(None)
-        receipts: Receipts = self._answer.recv()
-        return receipts
+        return [Served(*each) for each in self._answer.recv()]
+
+    def alone(self, body: bytes, seconds: float = 2.0) -> float:
+        """Return how many POSTs of `body` it answers in a second, given nothing but these; forgets what came before."""
+        rate = wire(self, body, seconds)
+        self.take()
+        return rate
 
     def __enter__(self) -> Self:
         self._process.start()
         for end in self._theirs:
             end.close()  # so that `take` fails, and does not wait, should the receiver's process end
+        self.take()  # it listens now
         return self
 
     def __exit__(
@@ -80,28 +90,19 @@ class Receiver:
 class _Book:
     """What the receiver's process has noted; `count` is what the other process sees of it."""
 
-    def __init__(self, count: Synchronized[int]) -> None:
-        self._count = count.get_obj()  # without the lock: this process alone writes it
-        self.clear()
-
-    def clear(self) -> None:
-        self._numbers: list[int] = []
-        self._times: list[float] = []
-        self._ids: set[bytes] = set()
-        self._body_bytes = 0
-        self._count.value = 0
+    def __init__(self, count: Any) -> None:
+        self._count = count  # without a lock: this process alone writes it
+        self._served: list[tuple[float, str, str, int]] = []
 
     def note(self, head: bytes, body: bytes) -> None:
-        at = body.find(MARK) + len(MARK)
-        self._numbers.append(int(body[at : at + DIGITS]) if at >= len(MARK) else UNMARKED)
-        self._times.append(time.time())
-        if delivery := header(head, b"\r\nwebhook-id:"):
-            self._ids.add(delivery)
-        self._body_bytes += len(body)
+        path = head.split(b" ", 2)[1].decode()
+        self._served.append((time.time(), path, header(head, b"\r\nwebhook-id:").decode(), len(body)))
         self._count.value += 1
 
-    def receipts(self) -> Receipts:
-        return Receipts(self._numbers, self._times, len(self._ids), self._body_bytes)
+    def take(self) -> list[tuple[float, str, str, int]]:
+        served, self._served = self._served, []
+        self._count.value = 0
+        return served
 
 
 class _Connection(asyncio.Protocol):
@@ -130,15 +131,13 @@ def header(head: bytes, name: bytes) -> bytes:
     return head.partition(name)[2].partition(b"\r\n")[0].strip()
 
 
-def _serve(listener: socket.socket, count: Synchronized[int], asked: Connection, answering: Connection) -> None:
+def _serve(listener: socket.socket, count: Any, asked: Connection, answering: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the benchmark, which then ends this process
     book = _Book(count)
 
     def answer() -> None:
         asked.recv()
-        receipts = book.receipts()
-        book.clear()
-        answering.send(receipts)
+        answering.send(book.take())
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()

@@ -1,22 +1,19 @@
-"""What a benchmark found, for people as a table and for programs as JSON."""
+"""Several systems side by side: a table of their figures, and how this project compares with each of the others."""
 
 from __future__ import annotations
 
 import os
 import platform
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import confluent_kafka
 import pycurl
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.cluster import PARTITIONS
-from benchmarks.events import KEYS
 from benchmarks.measure import Backlog, Latency
+from benchmarks.stage import Findings
 from consumer.broker.kafka import BATCH, PREFETCH
 from consumer.settings import Settings
 
@@ -25,38 +22,7 @@ class Run(NamedTuple):
     """One system in one round."""
 
     backlog: Backlog
-    latency: Latency
-
-
-class Workload(NamedTuple):
-    """What the systems had to do."""
-
-    events: int  # in the backlog
-    bytes: int  # of each record's value
-    rate: float  # events a second that were produced live …
-    seconds: float  # … for so long
-    partitions: int = PARTITIONS
-    keys: int = KEYS
-
-
-@dataclass(frozen=True)
-class Results:
-    """All of one benchmark: `runs` has the rounds of each system, this project first."""
-
-    kafka: str
-    load_before: float  # of the machine, over the minute before
-    workload: Workload
-    receiver_alone: float  # requests a second
-    runs: dict[str, list[Run]]
-
-
-class Ratio(NamedTuple):
-    """How many times better, pair by pair: runs of the same round."""
-
-    median: float
-    least: float
-    most: float
-    rounds: int
+    latency: Latency | None
 
 
 class Figure(NamedTuple):
@@ -64,59 +30,51 @@ class Figure(NamedTuple):
 
     name: str
     title: str
-    of: Callable[[Run], float]
+    of: Callable[[Run], float | None]
     style: str = ",.0f"
     choose: Callable[[Sequence[float]], float] = statistics.median
+
+    def text(self, runs: Sequence[Run]) -> str:
+        """Return what stands in the table."""
+        values = [value for run in runs if (value := self.of(run)) is not None]
+        return format(self.choose(values), self.style) if values else "-"
 
 
 FIGURES = (
     Figure("deliveries_per_second", "deliveries/s", lambda run: run.backlog.rate),
-    Figure("cpu_microseconds_each", "CPU µs\neach", lambda run: run.backlog.cpu),
-    Figure("p50_ms", "p50 ms", lambda run: run.latency.p50, ".1f"),
-    Figure("p99_ms", "p99 ms", lambda run: run.latency.p99, ".1f"),
+    Figure("cpu_microseconds_each", "CPU µs each", lambda run: run.backlog.cpu),
+    Figure("cores", "cores", lambda run: run.backlog.cores, ".2f"),
+    Figure("p50_ms", "p50 ms", lambda run: run.latency and run.latency.p50, ".1f"),
+    Figure("p99_ms", "p99 ms", lambda run: run.latency and run.latency.p99, ".1f"),
     Figure("peak_mb", "peak MB", lambda run: run.backlog.peak, choose=max),
-    Figure("requests_too_many", "requests\ntoo many", lambda run: run.backlog.extra + run.latency.extra, choose=max),
-    Figure("body_bytes", "body\nbytes", lambda run: run.backlog.body),
-    Figure("receiver_busy", "receiver\nbusy", lambda run: run.backlog.receiver_busy, ".0%"),
+    Figure("out_of_order", "out of order", lambda run: run.backlog.late, choose=max),
+    Figure("twice", "twice", lambda run: run.backlog.twice, choose=max),
+    Figure("body_bytes", "body bytes", lambda run: run.backlog.body),
+    Figure("receiver_busy", "receiver busy", lambda run: run.backlog.receiver_busy, ".0%"),
 )
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the table, the ratios, and everything that the figures depend on."""
-    work = results.workload
-    console.print(
-        f"backlog: {work.events:,} events of {work.bytes} bytes, {work.partitions} partitions, {work.keys} keys, "
-        f"produced before; live: {work.rate:g} events/s for {work.seconds:g} s"
-    )
-    console.print(f"receiver alone: {results.receiver_alone:,.0f}/s")
-    console.print(_table(results.runs))
-    for name, ratio in ratios(results.runs).items():
-        span = f"median of {ratio.rounds} rounds, {ratio.least:.1f} to {ratio.most:.1f}"
-        console.print(f"{name}: {ratio.median:.1f} ({span})", highlight=False)
-    for name, values in {**versions(results.kafka, results.load_before), **settings(results)}.items():
-        console.print(f"{name}={values}", highlight=False, soft_wrap=True)
+@dataclass
+class Comparison(Findings):
+    """Findings about several systems: `runs` has the rounds of each, this project first, in numbers for programs."""
 
+    runs: dict[str, list[dict[str, float | None]]] = field(default_factory=dict)
 
-def as_json(results: Results) -> dict[str, Any]:
-    """Return the same as values that JSON knows."""
-    return {
-        "workload": results.workload._asdict(),
-        "receiver_alone": results.receiver_alone,
-        "runs": {name: [_plain(run) for run in runs] for name, runs in results.runs.items()},
-        "ratios": {name: ratio._asdict() for name, ratio in ratios(results.runs).items()},
-        "versions": versions(results.kafka, results.load_before),
-        "settings": settings(results),
-    }
+    def compare(self, runs: Mapping[str, Sequence[Run]]) -> None:
+        """Note the figures of each system in each round."""
+        self.rows = [["", *(figure.title for figure in FIGURES)]]
+        for name, of in runs.items():
+            self.rows.append([name, *(figure.text(of) for figure in FIGURES)])
+            self.runs[name] = [{figure.name: figure.of(run) for figure in FIGURES} for run in of]
 
-
-def ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
-    """Return how this project, which is the first, compares with the other in throughput and in CPU."""
-    (name, ours), (other, theirs) = runs.items()
-    pairs = list(zip(ours, theirs, strict=True))
-    return {
-        f"deliveries/s, {name} : {other}": _ratio([a.backlog.rate / b.backlog.rate for a, b in pairs]),
-        f"CPU each, {other} : {name}": _ratio([b.backlog.cpu / a.backlog.cpu for a, b in pairs]),
-    }
+    def ratio(self, name: str, values: Sequence[float], least: float | None = None) -> None:
+        """Note how many times better the project is, pair by pair: runs of the same round; with `least` as target."""
+        median = statistics.median(values)
+        text = f"{median:.2f} (median of {len(values)}, {min(values):.2f} to {max(values):.2f})"
+        if least is None:
+            self.figure(name, text)
+        else:
+            self.target(f"{name} (at least {least:g})", text, reached=median >= least)
 
 
 def versions(kafka: str, load_before: float) -> dict[str, str]:
@@ -132,28 +90,10 @@ def versions(kafka: str, load_before: float) -> dict[str, str]:
     }
 
 
-def settings(results: Results) -> dict[str, str]:
-    """Return the settings in force, read from the environment of the process that was measured; secrets masked."""
-    first = next(iter(results.runs.values()))[0]
-    described = Settings.load(first.backlog.environ).describe()
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings in force in a replica with this environment; secrets masked."""
+    described = Settings.load(environ).describe()
     fixed = {name: str(value) for name, value in PREFETCH.items()}
     return (
         {each.variable: each.value or "(none)" for each in described} | fixed | {"messages taken at once": str(BATCH)}
     )
-
-
-def _table(runs: dict[str, list[Run]]) -> Table:
-    table = Table("", box=None, padding=(0, 1, 0, 0))  # 80 columns wide
-    for figure in FIGURES:
-        table.add_column(figure.title, justify="right")
-    for name, of in runs.items():
-        table.add_row(name, *(format(f.choose([f.of(run) for run in of]), f.style) for f in FIGURES))
-    return table
-
-
-def _ratio(values: Sequence[float]) -> Ratio:
-    return Ratio(statistics.median(values), min(values), max(values), len(values))
-
-
-def _plain(run: Run) -> dict[str, float]:
-    return {figure.name: figure.of(run) for figure in FIGURES}

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,14 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.request import urlopen
 
 from benchmarks.arrivals import Arrival, Place, first_times
 from benchmarks.cluster import PARTITIONS, Cluster
 from benchmarks.destinations import Destinations
 from benchmarks.events import Events
+from benchmarks.load import Counting
 from benchmarks.process import ROOT, Process
+from benchmarks.systems import SECRET
 from consumer.broker.kafka import Kafka
 from consumer.event import Outgoing, Record, TopicPartition
 from consumer.settings import Settings
@@ -31,6 +34,7 @@ from consumer.topics import DEAD_LETTERS, STATES
 
 STALLED = 90.0  # seconds without any progress after which a scenario has failed
 LOOK = 0.02
+OWN = ("SPRINTLY_TOPIC", "SPRINTLY_GROUP_ID", "SPRINTLY_SUBSCRIPTIONS")  # each stage has its own of these
 ANSWER = 30.0  # seconds that Kafka may take; what a killed replica left open is waited for
 
 
@@ -45,6 +49,8 @@ class Findings:
     title: str
     figures: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)  # targets: what is too slow or too large is no wrong count
+    rows: list[list[str]] = field(default_factory=list)  # a table, its headings first
     settings: dict[str, str] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
 
@@ -57,6 +63,19 @@ class Findings:
         self.figure(name, value)
         if not kept:
             self.problems.append(f"{name}: {value}")
+
+    def target(self, name: str, value: object, *, reached: bool) -> None:
+        """Note a figure that has a target. One that is missed is said, and is no problem: what came was right."""
+        said = f"{value}: {'reached' if reached else 'NOT REACHED'}"
+        self.figure(name, said)
+        if not reached:
+            self.missed.append(f"{name}: {said}")
+
+    def in_force(self, settings: Mapping[str, str]) -> None:
+        """Note the settings of a run; what differs between runs, but for names, is shown in their order."""
+        for name, value in settings.items():
+            values = [] if name in OWN else self.settings.get(name, value).split(" / ")
+            self.settings[name] = " / ".join(values if value in values else [*values, value])
 
 
 class Stage:
@@ -147,6 +166,10 @@ class Stage:
 
     # -- what Kafka has
 
+    def records(self) -> Iterator[Record]:
+        """Return all events that lie in the log."""
+        return self._kafka.read(self.topic)
+
     def committed(self) -> dict[int, int]:
         """Return the committed offset of each partition, 0 for none."""
         partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
@@ -181,9 +204,9 @@ def stage(bootstrap: str, settings: Mapping[str, str] | None = None) -> Iterator
         yield Stage(bootstrap, topic, group, Path(folder), settings or {})
 
 
-def webhook(id_: str, url: str) -> dict[str, Any]:
-    """Return a subscription of all products' events to a webhook."""
-    return {"id": id_, "product": "*", "service": "webhook", "options": {"urls": url}}
+def webhook(id_: str, url: str, product: int | str = "*") -> dict[str, Any]:
+    """Return a subscription of a product's events, by default those of all, to a webhook; requests are signed."""
+    return {"id": id_, "product": product, "service": "webhook", "options": {"urls": url, "secret": SECRET}}
 
 
 def paced(numbers: Sequence[int], rate: float) -> Iterator[int]:
@@ -209,22 +232,33 @@ def await_log(replica: Process, words: str) -> None:
 
 def await_count(destinations: Destinations, wanted: Mapping[str, int], replica: Process) -> None:
     """Wait until destinations got so many requests; a long time without any is a failure."""
+    _await_counts(lambda: {name: destinations.count(name) for name in wanted}, wanted, [replica])
+
+
+def await_served(receiver: Counting, count: int, *replicas: Process) -> None:
+    """Wait until a receiver has answered so many requests; a long time without any is a failure."""
+    _await_counts(lambda: {"receiver": receiver.count}, {"receiver": count}, replicas)
+
+
+def _await_counts(now: Callable[[], dict[str, int]], wanted: Mapping[str, int], replicas: Iterable[Process]) -> None:
     seen, moved = -1, time.monotonic()
-    while not all(destinations.count(name) >= count for name, count in wanted.items()):
-        now = sum(destinations.count(name) for name in wanted)
-        if now > seen:
-            seen, moved = now, time.monotonic()
-        counts = {name: destinations.count(name) for name in wanted}
-        _check(replica, moved, f"{counts} of {dict(wanted)} came, and then none")
+    while True:
+        counts = now()
+        if all(counts[name] >= count for name, count in wanted.items()):
+            return
+        if sum(counts.values()) > seen:
+            seen, moved = sum(counts.values()), time.monotonic()
+        for replica in replicas:
+            _check(replica, moved, f"{counts} of {dict(wanted)} came, and then none")
         time.sleep(LOOK)
 
 
-def await_that(true: Callable[[], object], otherwise: str, replica: Process) -> None:
-    """Wait until something is true."""
+def await_that(true: Callable[[], object], otherwise: str, replica: Process, every: float = 10 * LOOK) -> None:
+    """Wait until something is true; it is asked `every` so many seconds."""
     began = time.monotonic()
     while not true():
         _check(replica, began, otherwise)
-        time.sleep(10 * LOOK)
+        time.sleep(every)
 
 
 def _check(replica: Process, since: float, otherwise: str) -> None:
@@ -237,15 +271,23 @@ def _check(replica: Process, since: float, otherwise: str) -> None:
 # -- figures
 
 
-def metric(replica: Process, name: str) -> float:
-    """Return a gauge that a replica serves."""
+def metrics(replica: Process) -> dict[str, float]:
+    """Return what a replica serves, by name without `sprintly_`: of a metric with labels, all its values together."""
     (port,) = re.findall(r'"port": ?(\d+)', replica.text)
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER) as answer:
         text: str = answer.read().decode()
-    found = re.search(rf"^sprintly_{name} (\S+)$", text, re.MULTILINE)
-    if found is None:
+    found: dict[str, float] = {}
+    for name, value in re.findall(r"^sprintly_(\w+)(?:{.*})? (\S+)$", text, re.MULTILINE):
+        found[name] = found.get(name, 0.0) + float(value)
+    return found
+
+
+def metric(replica: Process, name: str) -> float:
+    """Return a gauge that a replica serves."""
+    found = metrics(replica)
+    if name not in found:
         raise Broken(f"no metric sprintly_{name}")
-    return float(found[1])
+    return found[name]
 
 
 def pace(arrivals: Iterable[Arrival]) -> float:
@@ -254,29 +296,63 @@ def pace(arrivals: Iterable[Arrival]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
-class Memory:
-    """Samples a replica's memory while the block lasts: MB by seconds since the beginning."""
+def spread(values: Sequence[float], style: str = ".2f") -> str:
+    """Say the median of some runs' values, and each of them."""
+    each = ", ".join(format(value, style) for value in values)
+    return f"{statistics.median(values):{style}} ({each})"
 
-    def __init__(self, replica: Process, every: float = 0.5) -> None:
+
+class Sampler:
+    """Looks at something again and again while the block lasts: its values by seconds since the beginning."""
+
+    def __init__(self, replica: Process, look: Callable[[], float], every: float = 0.5) -> None:
         self.samples: list[tuple[float, float]] = []
         self._replica = replica
+        self._look = look
         self._every = every
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def highest(self, since: float = 0.0, until: float = float("inf")) -> float:
         """Return the most between two times."""
-        return max((mb for at, mb in self.samples if since <= at < until), default=0.0)
+        return max((value for at, value in self.samples if since <= at < until), default=0.0)
 
     def _run(self) -> None:
         began = time.monotonic()
         while not self._ended.wait(self._every) and self._replica.running:
-            self.samples.append((time.monotonic() - began, self._replica.resident()))
+            self.samples.append((time.monotonic() - began, self._look()))
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+
+
+class Memory(Sampler):
+    """Samples a replica's memory while the block lasts, in MB."""
+
+    def __init__(self, replica: Process, every: float = 0.5) -> None:
+        super().__init__(replica, replica.resident, every)
+
+
+class Arrears(Sampler):
+    """Samples how many deliveries a replica owes, and how many of its flows have fallen behind, as one number.
+
+    A healthy backlog meets backpressure and nothing else: then it is 0 throughout.
+    """
+
+    def __init__(self, replica: Process, every: float = 0.5) -> None:
+        super().__init__(replica, self.look, every)
+        self._served = replica
+
+    def look(self) -> float:
+        """Return what it is now."""
+        found = metrics(self._served)
+        return found["owed"] + found["behind"]
+
+    def most(self, where: Stage) -> float:
+        """Return the most that was seen, is there now, or was written down as states in between."""
+        return max(self.highest(), self.look(), len(where.state_records()))

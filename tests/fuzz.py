@@ -35,9 +35,9 @@ from fuzzed.records import Fuzzed, fuzzed  # noqa: E402
 from kafka import KafkaUnavailable  # noqa: E402
 
 from benchmarks.cluster import PARTITIONS  # noqa: E402
+from benchmarks.playing import at_least, kafka_at  # noqa: E402
 from benchmarks.process import Process  # noqa: E402
 from benchmarks.stage import Broken, Stage, stage, webhook  # noqa: E402
-from benchmarks.throughput import at_least, kafka_at  # noqa: E402
 from consumer.broker.kafka import Kafka  # noqa: E402
 from consumer.errors import SprintlyError  # noqa: E402
 from consumer.event import Outgoing, Record, TopicPartition  # noqa: E402

@@ -6,80 +6,158 @@ import json
 import os
 import subprocess
 import sys
+import time
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import requests
+from fastavro import parse_schema, schemaless_reader
 
+import schemas
 from benchmarks.arrivals import Arrival, most_within, reckon, sent_again, unaccounted
 from benchmarks.destinations import HANGS, RESETS, Chances, Conduct, Destinations
 from benchmarks.events import KEYS, Events
+from benchmarks.instant import Instant
 from benchmarks.load import CONNECTIONS, limit
-from benchmarks.measure import wrong
-from benchmarks.receiver import DIGITS, MARK, Receipts, Receiver
+from benchmarks.measure import Backlog, Latency, judged
+from benchmarks.nginx import Nginx, installed
+from benchmarks.playing import show
+from benchmarks.receiver import DIGITS, MARK, Receiver, Served
+from benchmarks.report import Comparison, Run
+from benchmarks.stage import Broken
+from benchmarks.systems import FastStream, Naive, Project, System, Threads
 from consumer.broker.kafka import Kafka
-from consumer.event import TopicPartition
+from consumer.codec import Codec
+from consumer.event import Record, TopicPartition
 from consumer.state import Owed, State
 
 ROOT = Path(__file__).parent.parent
+needs_nginx = pytest.mark.skipif(not installed(), reason="no nginx")
 
 
-def receipts(*numbers: int, ids: int | None = None) -> Receipts:
-    return Receipts([*numbers], [0.0] * len(numbers), len(set(numbers)) if ids is None else ids, 0)
+def record(number: int) -> Record:
+    made = Events().record("events", number)
+    return Record("events", number % 3, number // 3, made.key, made.value, timestamp=1000 + number)
 
 
-def test_every_event_once_in_the_order_of_its_key_is_right() -> None:
-    assert list(wrong(receipts(1, 0, 2), 3, identified=True)) == []
+def served(*numbers: int, of: System) -> list[Served]:
+    return [Served(float(at), "/", of.identify(record(number)), 2000) for at, number in enumerate(numbers)]
 
 
-def test_a_system_that_sends_no_ids_is_not_asked_for_them() -> None:
-    assert list(wrong(receipts(0, 1, ids=0), 2, identified=False)) == []
+SYSTEMS = (Project(), Naive(), Threads(), FastStream())
+COUNT = KEYS + 1  # events, of which the first and the last are of one key
+RECORDS = [record(number) for number in range(COUNT)]
 
 
-@pytest.mark.parametrize(
-    ("got", "sentence"),
-    [
-        (receipts(0, 1), "1 never came"),
-        (receipts(0, 1, 2, 1), "1 requests were repetitions"),
-        (receipts(0, 1, 2, 7), "1 requests were about none of them"),
-        (receipts(0, 1, 2, ids=2), "2 different webhook-ids"),
-    ],
-)
-def test_what_is_wrong_with_a_count_is_said(got: Receipts, sentence: str) -> None:
-    assert list(wrong(got, 3, identified=True)) == [sentence]
+@pytest.mark.parametrize("system", SYSTEMS, ids=repr)
+def test_every_event_once_in_the_order_of_its_key_is_right(system: System) -> None:
+    reckoning = judged(system, served(1, 0, *range(2, COUNT), of=system), RECORDS)
+    assert (reckoning.delivered, reckoning.late, reckoning.twice) == (COUNT, 0, [])
 
 
-def test_an_event_after_a_later_one_of_its_key_is_found() -> None:
-    numbers = [*range(1, KEYS + 1), 0]
-    assert list(wrong(receipts(*numbers), KEYS + 1, identified=True)) == ["1 came after a later one of their key"]
+@pytest.mark.parametrize("system", SYSTEMS, ids=repr)
+def test_a_missing_event_is_wrong_whoever_lost_it(system: System) -> None:
+    with pytest.raises(Broken, match=f"{system.name}: 1 never came, \\[7\\] for example"):
+        judged(system, served(*range(7), *range(8, COUNT), of=system), RECORDS)
 
 
-def test_the_receiver_notes_each_request_and_begins_anew_when_asked() -> None:
+@pytest.mark.parametrize("system", SYSTEMS, ids=repr)
+def test_a_request_about_nothing_that_was_produced_is_wrong(system: System) -> None:
+    with pytest.raises(Broken, match="1 requests were about none of the events"):
+        judged(system, served(*range(COUNT), COUNT, of=system), RECORDS)
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=repr)
+def test_a_doubled_event_and_one_out_of_order_are_wrong_where_they_must_not_be(system: System) -> None:
+    doubled = served(*range(COUNT), 3, of=system)
+    overtaken = served(*range(1, COUNT), 0, of=system)
+    if system.ordered:
+        with pytest.raises(Broken, match="1 came more than once, \\[3\\] for example"):
+            judged(system, doubled, RECORDS)
+        with pytest.raises(Broken, match="1 first deliveries came after a later one of their key"):
+            judged(system, overtaken, RECORDS)
+    else:
+        assert judged(system, doubled, RECORDS).twice == [3]
+        assert judged(system, overtaken, RECORDS).late == 1
+
+
+@pytest.mark.parametrize("make", [Receiver, pytest.param(Nginx, marks=needs_nginx)])
+def test_a_receiver_tells_what_it_answered_and_begins_anew_when_asked(make: type[Receiver] | type[Nginx]) -> None:
     body = Events().body()
-    with Receiver() as receiver:
-        assert limit(receiver, body, seconds=0.2) > 0
+    with make() as receiver, requests.Session() as session:
+        session.trust_env = False
+        for number in range(3):
+            session.post(receiver.url_of(f"to/{number}"), data=body, headers={"webhook-id": f"id-{number}"})
+        session.post(receiver.url, data=b"x" * 3_000_000)
+        deadline = time.monotonic() + 10
+        while receiver.count < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)  # nginx answers before it has read such a body to its end
         taken = receiver.take()
-        assert set(taken.numbers) == {0}
-        assert len(taken.numbers) > CONNECTIONS
-        assert taken.body_bytes == len(body) * len(taken.numbers)
-        assert taken.ids == 1
-        assert receiver.take() == Receipts([], [], 0, 0)
+        assert [each[1:] for each in taken[:3]] == [(f"/to/{n}", f"id-{n}", len(body)) for n in range(3)]
+        assert taken[3][1:] == ("/", "", 3_000_000)
+        assert (receiver.count, receiver.take()) == (0, [])
+        assert receiver.alone(body, seconds=1.0) > 0
+        assert receiver.cpu() > 0
+        assert (receiver.count, receiver.take()) == (0, [])
+
+
+def test_a_plain_load_keeps_a_receiver_busy() -> None:
+    with Receiver() as receiver:
+        assert limit(receiver, Events().body(), seconds=0.2) > 0
+        assert len(receiver.take()) > CONNECTIONS
+
+
+def test_whoever_decodes_an_event_posts_the_same_bytes() -> None:
+    value = Events().record("events", 0).value or b""
+    plain = schemaless_reader(BytesIO(value[10:]), parse_schema(schemas.load()), None)
+    assert plain == Codec().decode(value)
 
 
 def test_the_whole_of_it_on_kafka(kafka_bootstrap: str) -> None:
-    small = ["--events", "1000", "--rounds", "1", "--rate", "100", "--seconds", "1", "--json"]
-    command = [sys.executable, "benchmarks/throughput.py", "--bootstrap", kafka_bootstrap, *small]
+    small = ["instant", "--events", "1000", "--rounds", "1", "--rate", "100", "--seconds", "1", "--json"]
+    command = [sys.executable, "benchmarks/bench.py", "--bootstrap", kafka_bootstrap, *small]
     environ = os.environ | {"SPRINTLY_MAX_IN_FLIGHT_PER_SUBSCRIPTION": "77"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert list(found["runs"]) == ["this project", "naive loop"]
+    assert done.returncode == 0, done.stderr + done.stdout
+    (found,) = json.loads(done.stdout)
+    assert found["title"].startswith("A: instant receivers: 1,000 events")
+    assert [*found["runs"]] == [system.name for system in SYSTEMS if system.lacks() is None]
     for (run,) in found["runs"].values():
-        assert run["requests_too_many"] == 0
-        assert min(run["deliveries_per_second"], run["cpu_microseconds_each"], run["p50_ms"], run["peak_mb"]) > 0
-        assert run["p50_ms"] <= run["p99_ms"]
+        assert min(run["deliveries_per_second"], run["peak_mb"]) > 0
+        assert run["body_bytes"] == len(Events().body())
+    assert found["runs"]["this project"][0]["p50_ms"] <= found["runs"]["this project"][0]["p99_ms"]
     assert found["settings"]["SPRINTLY_MAX_IN_FLIGHT_PER_SUBSCRIPTION"] == "77"
+    assert ["nothing fell behind, nothing owed (the most of it)", "0: reached"] in found["figures"]
     assert [name for name in Kafka(kafka_bootstrap, "bench").partitions() if name.startswith("bench-")] == []
+
+
+def test_what_is_not_installed_is_left_out_with_a_word(kafka_bootstrap: str, tmp_path: Path) -> None:
+    systems = (Project(), FastStream(tmp_path))
+    scenario = Instant(events=1000, rounds=1, rate=50, seconds=1, systems=systems, receiver=Receiver)
+    found = scenario.play(kafka_bootstrap)
+    assert ("receiver", "our own in Python (no nginx)") in found.figures
+    assert ("FastStream", "left out: not installed; `make bench` does so") in found.figures
+    assert [row[0] for row in found.rows] == ["", "this project"]
+
+
+def test_figures_are_shown_as_a_table_and_a_missed_target_is_no_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Comparison("two systems")
+    environ: dict[str, str] = {}
+    slow, quick = (
+        Run(Backlog(rate, 1e6 / rate, 1.0, 50.0, 1939.0, 0.1, 0, 0, 0.0, environ), latency)
+        for rate, latency in ((1000.0, None), (4000.0, Latency(1.0, 2.0)))
+    )
+    found.compare({"quick": [quick], "slow": [slow]})
+    found.ratio("deliveries/s, quick : slow", [4.0, 3.5, 4.5], least=5.0)
+    show(found)
+    printed = capsys.readouterr().out
+    assert [line.split() for line in printed.splitlines()[2:4]] == [
+        ["quick", "4,000", "250", "1.00", "1.0", "2.0", "50", "0", "0", "1,939", "10%"],
+        ["slow", "1,000", "1,000", "1.00", "-", "-", "50", "0", "0", "1,939", "10%"],
+    ]
+    assert "deliveries/s, quick : slow (at least 5)  4.00 (median of 3, 3.50 to 4.50): NOT REACHED" in printed
+    assert found.problems == []
 
 
 def lane(number: int) -> int:

@@ -30,7 +30,7 @@ from kafka import KafkaUnavailable  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from benchmarks.throughput import INTERRUPTED, at_least  # noqa: E402
+from benchmarks.playing import INTERRUPTED, at_least  # noqa: E402
 from consumer.errors import SprintlyError  # noqa: E402
 
 SECONDS, SECONDS_OF_ALL = 180, 600

@@ -1,6 +1,6 @@
-"""What one would write in an afternoon: poll, decode, post, commit every 100. The yardstick, not an example.
+"""What one would write in an afternoon: poll, decode, post, commit every 100. A yardstick, not an example.
 
-    python benchmarks/naive.py BOOTSTRAP GROUP TOPIC URL
+    python benchmarks/references/naive.py BOOTSTRAP GROUP TOPIC URL
 
 It gives up at the first answer that is an error, keeps the order by doing one thing at a time, and knows only the
 bundled schema.
@@ -9,6 +9,7 @@ bundled schema.
 from __future__ import annotations
 
 import io
+import json
 import signal
 import sys
 
@@ -22,7 +23,6 @@ bootstrap, group, topic, url = sys.argv[1:]
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 schema = fastavro.parse_schema(schemas.load())
 session = requests.Session()
-session.trust_env = False
 consumer = confluent_kafka.Consumer(
     {
         "bootstrap.servers": bootstrap,
@@ -40,7 +40,15 @@ try:
         if message is None or message.error():
             continue
         event = fastavro.schemaless_reader(io.BytesIO((message.value() or b"")[10:]), schema, None)
-        session.post(url, json=event, timeout=15).raise_for_status()
+        session.post(
+            url,
+            data=json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode(),
+            headers={
+                "content-type": "application/json",
+                "webhook-id": f"{message.partition()}-{message.offset()}",
+            },
+            timeout=15,
+        ).raise_for_status()
         handled += 1
         if handled % 100 == 0:
             consumer.commit(asynchronous=True)
