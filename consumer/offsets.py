@@ -53,6 +53,10 @@ class Offsets:
             del self._open[offset]
         self.position = position
 
+    def open_after(self, offset: int) -> int:
+        """Return the lowest unfinished offset after this one; the position where there is none."""
+        return next((each for each in self._open if each > offset), self.position or 0)
+
     @property
     def lowest(self) -> int | None:
         """The lowest unfinished offset."""

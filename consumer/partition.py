@@ -118,8 +118,11 @@ class Partition:
             self.staged_bytes = 0
 
     def rewind(self) -> None:
-        """Leave to the next owner what was never attempted; what was, and is not finished, becomes owed."""
-        position = min(self.position, self.attempted + 1)
+        """Leave to the next owner what was never attempted; what was, and is not finished, becomes owed.
+
+        What was finished without an attempt, since it concerned nobody, is not read again: later there may be somebody.
+        """
+        position = min(self.position, self.offsets.open_after(self.attempted))
         for flow in self.flows.values():
             flow.rewind(position)
         self.offsets.rewind(position)

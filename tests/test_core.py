@@ -532,6 +532,22 @@ def test_a_draining_partition_begins_nothing_and_what_was_begun_is_owed_the_rest
     assert restarted(r, "a").serve() == ["a:0:3", "a:0:0", "a:0:1"]
 
 
+@pytest.mark.parametrize("routed", [0, 1])
+def test_what_concerned_nobody_is_not_left_to_the_next_owner(routed: int) -> None:
+    r = Replica([subscription("a", product=1)])
+    r.assign(0)
+    for number in range(5):
+        r.log.append(value(product=1 if number < routed else 2))
+    r.run()
+    r.commit()
+    assert r.log.committed[P0] == 5
+    r.core.drain([P0])
+    r.core.rewind([P0])
+    r.commit()
+    assert r.core.settled([P0])
+    assert r.log.committed[P0] == 5
+
+
 def test_what_hangs_in_flight_when_its_partition_goes_is_owed() -> None:
     r = replica()
     for _ in range(2):

@@ -96,6 +96,8 @@ def test_with_rewinding_it_is_as_if_what_was_forgotten_had_never_come(steps: lis
             model.left = {offset: left for offset, left in model.left.items() if offset < model.position}
         assert offsets.watermark() == model.watermark()
         assert offsets.position == model.position
+        later = [offset for offset, left in model.left.items() if left and offset > number]
+        assert offsets.open_after(number) == min(later, default=model.position or 0)
         assert len(offsets) == sum(1 for left in model.left.values() if left)
 
 
