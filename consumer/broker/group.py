@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import confluent_kafka as ck
@@ -32,6 +33,7 @@ SILENCE = 5.0
 NOT_YET = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS})
 AGAIN = 0.01  # seconds after which it is asked again
 BOUNDS_TIME = 5.0  # seconds that the answer about a log's bounds may take
+WAKING = 1.0  # seconds that it may take to wake the brokers' threads
 REST = 1.0  # seconds after which it is asked for again
 
 # For each partition the oldest offset and the end of its log.
@@ -140,6 +142,7 @@ class KafkaConsumer:
     def _begin_ordered(self) -> None:
         if self._ordered and time.monotonic() >= self._ask_again:
             self._check_ordered()
+        begun = []
         for tp, offset in list(self._checked.items()):
             try:
                 self._consumer.seek(at(tp, offset))
@@ -151,6 +154,18 @@ class KafkaConsumer:
             self._begun.add(tp)
             if tp not in self._paused:
                 self._consumer.resume(theirs([tp]))
+                begun.append(tp)
+        self._wake(begun)
+
+    def _wake(self, partitions: list[TopicPartition]) -> None:
+        """Have the brokers' threads notice that partitions go on: one with nothing to fetch sleeps up to a second.
+
+        Neither `seek` nor `resume` wakes it (tried: 2.16); a request to the partitions' leaders does. Whatever it
+        answers does not matter, and where it fails they wake a second later by themselves.
+        """
+        if partitions:
+            with suppress(KafkaException):
+                self._consumer.offsets_for_times([at(tp, 0) for tp in partitions], WAKING)
 
     def _check_ordered(self) -> None:
         """See to it that partitions begin at offsets that their logs have.
