@@ -256,6 +256,8 @@ class Core:
     def _admit_some(self, partition: Partition, now: float) -> None:
         for _ in range(min(QUANTUM, len(partition.staged))):
             self._take_in(partition, partition.unstage())
+            if partition.blocked_on is not None:
+                self._patience.go_on_without(partition)
             if partition.stopped or self._is_closed(partition):
                 break
         partition.note(now)

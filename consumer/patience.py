@@ -46,7 +46,7 @@ class Patience:
             if partition.begun and not partition.draining:
                 self._hold_no_longer(partition, now)
                 self._let_blocking_heads_go(partition)
-                self._go_on_without(partition)
+                self.go_on_without(partition)
         for channel in self._dispatcher.channels.values():
             breaker = channel.breaker
             if breaker.open and not channel.off:
@@ -86,7 +86,7 @@ class Patience:
         many = held is not None and held.count > self._limits.followers
         return many and delivery.flow.channel.delivered_at > delivery.first_attempt > 0
 
-    def _go_on_without(self, partition: Partition) -> None:
+    def go_on_without(self, partition: Partition) -> None:
         """Let a subscription fall behind that stands at its bound and does not get on: the others go on without it.
 
         What has waited for `hold` is owed. Where that is the smaller part, the partition waits: backpressure.

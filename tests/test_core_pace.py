@@ -390,3 +390,15 @@ def test_a_subscription_that_may_begin_no_more_does_not_keep_events_from_the_oth
     seen = r.serve({"slow": None})
     assert len(of("quick", seen)) == 200
     assert len(of("slow", seen)) == 3
+
+
+def test_who_does_not_get_on_gives_way_at_once_in_partitions_that_are_read_later() -> None:
+    r = replica("stuck", "quick", in_flight_per_subscription=5, in_hand=20)
+    r.assign(1)
+    write(r, *items(40))
+    r.live(10, {"stuck": None})
+    r.log.append(value(), partition=1)
+    for number in range(30):
+        r.log.append(value(), key=b"%d" % number, partition=1)
+    seen = r.serve({"stuck": None})  # and no time passes
+    assert len([where for where in seen if where.startswith("quick:1:")]) == 31
