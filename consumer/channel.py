@@ -61,6 +61,7 @@ class Channel:
         "breaker",
         "delivered_at",
         "failing_since",
+        "first",
         "flows",
         "in_flight",
         "in_hand",
@@ -69,6 +70,7 @@ class Channel:
         "late",
         "limit",
         "live",
+        "most",
         "off",
         "probe",
         "rests_until",
@@ -78,12 +80,17 @@ class Channel:
         "tokens",
     )
 
-    def __init__(self, subscription: Subscription, limit: int, breaker: BreakerSettings, now: float) -> None:
-        """Begin with at most `limit` attempts at once."""
+    def __init__(self, subscription: Subscription, first: int, most: int, breaker: BreakerSettings, now: float) -> None:
+        """Begin with at most `first` attempts at once; with each delivery it may be one more, up to `most`.
+
+        So it doubles with each round trip, and a destination that hangs from the start costs no more than the first.
+        """
         self.subscription = subscription
         self.blocking = subscription.service.blocking
         self.judge = judge_of(subscription.service)
-        self.limit = limit
+        self.first = min(first, most)
+        self.most = most
+        self.limit = self.first
         self.breaker = Breaker(breaker)
         self.tokens = Tokens(subscription.service.rate, now) if subscription.service.rate else None
         self.live = Line(self, late=False)
@@ -100,6 +107,10 @@ class Channel:
         self.failing_since = 0.0  # when its destination was found down (seconds since 1970); 0 while it is not
         self.last_error = ""
         self.off = False  # whether it is disabled: what is for it waits until somebody enables it
+
+    def start_slowly(self) -> None:
+        """Begin again with few attempts at once."""
+        self.limit = self.first
 
     def touch(self) -> None:
         """Have its states written: what they say of the destination has changed."""

@@ -36,6 +36,7 @@ class Bounds:
 
     in_flight: int = 4096
     in_flight_per_subscription: int = 1024
+    first_in_flight: int = 64  # of a subscription; then one more with each delivery, as long as its destination is up
     in_hand: int = 4096  # unfinished deliveries of a subscription
     in_hand_per_partition: int = 1000  # of them from one partition
     ready: int = 128  # live deliveries that could begin now; with so many, nothing further is let in
@@ -82,7 +83,7 @@ class Dispatcher:
             bounds = self._bounds
             blocking = subscription.service.blocking
             most = bounds.threads_per_subscription if blocking else bounds.in_flight_per_subscription
-            channel = Channel(subscription, most, self._breaker, self._now)
+            channel = Channel(subscription, bounds.first_in_flight, most, self._breaker, self._now)
             if channel.tokens is not None:
                 channel.tokens.share = self._share
             channel.off = subscription.id in self._off
@@ -294,8 +295,11 @@ class Dispatcher:
 
     def delivered(self, delivery: Delivery) -> None:
         """End an attempt and its delivery."""
+        channel = delivery.flow.channel
+        channel.throttles = 0
+        if channel.limit < channel.most:
+            channel.limit += 1
         self._end_attempt(delivery)
-        delivery.flow.channel.throttles = 0
         self.settle(delivery)
 
     def give_up(self, delivery: Delivery) -> None:
@@ -403,6 +407,7 @@ class Dispatcher:
 
     def shut(self, channel: Channel) -> None:
         """Let everything of a subscription be owed: nothing of it is attempted for the time being."""
+        channel.start_slowly()
         for flow in channel.flows:
             for delivery in list(flow.hand.values()):
                 flow.owe(delivery)

@@ -402,3 +402,26 @@ def test_who_does_not_get_on_gives_way_at_once_in_partitions_that_are_read_later
         r.log.append(value(), key=b"%d" % number, partition=1)
     seen = r.serve({"stuck": None})  # and no time passes
     assert len([where for where in seen if where.startswith("quick:1:")]) == 31
+
+
+# -- a destination is begun slowly
+
+
+def test_what_may_be_in_flight_grows_with_each_delivery_and_begins_anew_after_an_outage() -> None:
+    r = replica("a", in_flight_per_subscription=30, first_in_flight=4)
+    write(r, *items(500))
+    r.fetch()
+    rounds = []
+    for _ in range(6):
+        r.turn()
+        rounds.append(list(r.in_flight.values()))
+        for attempt in rounds[-1]:
+            r.answer(attempt)
+    assert [len(each) for each in rounds] == [4, 8, 16, 30, 30, 30]
+    r.live(3, lambda _: DOWN)
+    assert r.core.down == 1
+    r.live(60, {"a": None})
+    assert len(r.in_flight) == 1  # the probe
+    (probe,) = r.in_flight.values()
+    r.answer(probe)
+    assert len(r.turn()) == 5

@@ -143,7 +143,8 @@ class Settings(BaseSettings):
         default=4096, description="Attempts in flight at once, those of all subscriptions together."
     )
     max_in_flight_per_subscription: Count = Field(
-        default=1024, description="Attempts in flight at once of one subscription."
+        default=1024,
+        description="Attempts in flight at once of one subscription: at first 64, and one more with each delivery.",
     )
     max_buffered: Size = Field(
         default=64 * 2**20, description="Events held in memory; when they are more, partitions are paused."

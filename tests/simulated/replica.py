@@ -38,6 +38,7 @@ WRITER = compile_schema(WriterSchema(schemas.load()))
 BOUNDS = Bounds(
     in_flight=6,
     in_flight_per_subscription=4,
+    first_in_flight=2,
     in_hand=9,
     in_hand_per_partition=6,
     ready=3,
