@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from benchmarks.cgroup import Unavailable, share
 from benchmarks.cluster import PARTITIONS
 from benchmarks.events import PRODUCT, Events
 from benchmarks.process import Process, cpu_seconds
-from benchmarks.served import AnyReceiver, judged, receiving
+from benchmarks.served import AnyReceiver, judged, per, receiving
 from benchmarks.stage import Findings, Stage, await_log, await_served, await_that, metrics, spread, stage, webhook
 
 HOOK = "hook"
@@ -93,10 +94,10 @@ class Work(NamedTuple):
 
 
 def pace_between(times: Sequence[float], since: float, part: float) -> float:
-    """Return the arrivals a second from a time on, until `part` of all have come."""
+    """Return the arrivals a second from a time on, until `part` of all have come; not a number where none are left."""
     ordered = sorted(times)
     counted = [at for at in ordered[: round(part * len(ordered))] if at >= since]
-    return (len(counted) - 1) / (counted[-1] - counted[0])
+    return per(len(counted) - 1, counted[-1] - counted[0]) if counted else math.nan
 
 
 def _has_its_part(replica: Process, count: int) -> bool:

@@ -53,10 +53,10 @@ def work_off(bootstrap: str, receiver: AnyReceiver, names: Sequence[str], events
                 most = arrears.most(where)
         came = judged(where, receiver.take(), names, events, found)
     times = sorted(arrival.time for each in came.values() for arrival in each)
-    return Work(_per(len(times) - 1, times[-1] - times[0]), _per(used * 1e6, total - first), most)
+    return Work(per(len(times) - 1, times[-1] - times[0]), per(used * 1e6, total - first), most)
 
 
-def _per(much: float, many: float) -> float:
+def per(much: float, many: float) -> float:
     """Divide; what was all there at the first look has no figure."""
     return much / many if many else math.nan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def test_a_replicas_log_tells_when_it_said_something_first() -> None:
 
 def test_a_pace_is_that_of_a_span() -> None:
     assert pace_between([0.0, 1.0, 2.0, 2.5, 3.0, 9.0], since=1.0, part=5 / 6) == 1.5
+    assert math.isnan(pace_between([1.0, 1.0, 1.0], since=0.5, part=1.0))
+    assert math.isnan(pace_between([1.0, 2.0], since=5.0, part=1.0))
 
 
 def test_what_passed_is_counted_while_it_was_under_way() -> None:
