@@ -175,7 +175,7 @@ RULES = (
         "consumer/dispatcher.py",
         "            channel.breaker.doubt()\n",
         "",
-        first=100_749,
+        first=114_651,
     ),
     Rule(
         "threads",
