@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING
 
 from consumer.breaker import Breaker, BreakerSettings
@@ -15,16 +16,46 @@ if TYPE_CHECKING:
     from services import RateLimit
 
 
-class Line:
-    """Deliveries of one subscription that are ready, first come first. The late ones are owed, the others live."""
+_order = count()  # tells entries apart, since a delivery may be in a line twice
 
-    __slots__ = ("channel", "late", "queued", "ready")
+
+class Line:
+    """Deliveries of one subscription that are ready: the one first that was taken in hand first.
+
+    So a lane's next one, which becomes ready only when the one before it is delivered, waits for those before it in the
+    log and not for all that are ready already: it would be twice as late as the others. The late ones are owed, the
+    others live.
+    """
+
+    __slots__ = ("_ready", "channel", "late", "queued")
 
     def __init__(self, channel: Channel, *, late: bool) -> None:
         self.channel = channel
         self.late = late
-        self.ready: deque[Delivery] = deque()  # some may have been sent, or taken back, meanwhile: their place says so
+        # A heap; some may have been sent, or taken back, meanwhile: their place says so.
+        self._ready: list[tuple[int, int, Delivery]] = []
         self.queued = False  # whether it stands in the ring of those that may start something
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    @property
+    def first(self) -> Delivery:
+        """The delivery whose turn it is."""
+        return self._ready[0][2]
+
+    def put(self, delivery: Delivery) -> None:
+        """Take in a delivery that is ready."""
+        heappush(self._ready, (delivery.ticket, next(_order), delivery))
+
+    def pop(self) -> Delivery:
+        """Take the first one out."""
+        return heappop(self._ready)[2]
+
+    def forget_gone(self) -> None:
+        """Take out those of partitions that are gone."""
+        self._ready = [entry for entry in self._ready if not entry[2].flow.partition.gone]
+        heapify(self._ready)
 
 
 class Tokens:

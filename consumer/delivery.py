@@ -74,11 +74,13 @@ class Delivery:
         "requests",
         "status",
         "step",
+        "ticket",
         "verdict",
         "wake_at",
     )
 
-    def __init__(self, flow: Flow, offset: int, lane: int | None) -> None:
+    def __init__(self, flow: Flow, offset: int, lane: int | None, ticket: int = 0) -> None:
+        self.ticket = ticket  # the lower, the sooner it was taken in hand
         self.flow = flow
         self.offset = offset
         self.lane = lane  # None: it is in no lane, and nothing follows it

@@ -58,7 +58,7 @@ class Dispatcher:
         self._short_of_threads: deque[Channel] = deque()
         self._turn = 0
         self._waiting: list[tuple[float, int, Delivery | Channel]] = []  # a heap by due time
-        self._ticket = count()  # breaks ties in the heap, first come first
+        self._ticket = count()  # by it those go first that came first
         self._threads = 0  # attempts of blocking services
         self._now = 0.0
         self._wall = 0.0
@@ -111,7 +111,8 @@ class Dispatcher:
     def add(self, flow: Flow, event: Event, replays: int = 0) -> None:
         """Take a live delivery in hand; at a bound, `partition.blocked_on` says whose."""
         channel = flow.channel
-        delivery = Delivery(flow, event.record.offset, event.lane if channel.subscription.ordered else None)
+        lane = event.lane if channel.subscription.ordered else None
+        delivery = Delivery(flow, event.record.offset, lane, next(self._ticket))
         delivery.attach(event, replays)
         channel.in_hand += 1
         if flow.add(delivery):
@@ -129,7 +130,8 @@ class Dispatcher:
         Only what is to be kept has its event; `place` says where a head is to go.
         """
         channel = flow.channel
-        delivery = Delivery(flow, event.record.offset, event.lane if channel.subscription.ordered else None)
+        lane = event.lane if channel.subscription.ordered else None
+        delivery = Delivery(flow, event.record.offset, lane, next(self._ticket))
         delivery.covered = True
         channel.in_hand += 1
         head = flow.add(delivery)
@@ -166,7 +168,7 @@ class Dispatcher:
         """
         ready = 0
         for line in self._live:
-            ready += len(line.ready)
+            ready += len(line)
             if ready >= self._bounds.ready:
                 return True
         return False
@@ -214,7 +216,7 @@ class Dispatcher:
             if line.channel.blocking and self._threads >= self._bounds.threads:
                 self._short_of_threads.append(line.channel)
             elif (delivery := self._next_ready(line)) is not None:
-                if line.ready:
+                if line:
                     ring.rotate(-1)  # the others have their turn
                 else:
                     self._leave_ring(ring, line)
@@ -240,16 +242,16 @@ class Dispatcher:
 
     def _next_ready(self, line: Line) -> Delivery | None:
         """Take a line's next delivery that may begin, if its subscription may send anything."""
-        channel, ready = line.channel, line.ready
+        channel = line.channel
         if channel.in_flight >= channel.limit:
             return None  # its other line has got there before
-        while ready and not channel.resting:
-            if not self._may_begin(ready[0]):
-                ready.popleft()
+        while line and not channel.resting:
+            if not self._may_begin(line.first):
+                line.pop()
             elif channel.tokens is not None and (pause := channel.tokens.take(self._now)):
                 self._rest(channel, self._now + pause)
             else:
-                return ready.popleft()
+                return line.pop()
         return None
 
     def _may_begin(self, delivery: Delivery) -> bool:
@@ -265,7 +267,7 @@ class Dispatcher:
         if delivery is delivery.flow.channel.probe:
             self.arrived(delivery)
         else:
-            self._make_ready(delivery, first=True)
+            self._make_ready(delivery)
 
     def retry(self, delivery: Delivery, due: float) -> None:
         """End an attempt that is to be repeated at `due` (monotonic), its event being kept."""
@@ -291,7 +293,7 @@ class Dispatcher:
         if delivery.owed:
             delivery.flow.want(delivery)
         else:
-            self._make_ready(delivery, first=True)
+            self._make_ready(delivery)
 
     def delivered(self, delivery: Delivery) -> None:
         """End an attempt and its delivery."""
@@ -355,7 +357,7 @@ class Dispatcher:
         if delivery.event is None or delivery.flow.channel.closed:
             delivery.flow.want(delivery)
         else:
-            self._make_ready(delivery, first=True)
+            self._make_ready(delivery)
 
     def disable(self, id_: str) -> None:
         """Let everything of a subscription wait until it is enabled; what is under way ends as it may."""
@@ -504,35 +506,32 @@ class Dispatcher:
             for delivery in flow.hand.values():
                 delivery.detach()
             for line in (channel.live, channel.late):
-                line.ready = deque(d for d in line.ready if not d.flow.partition.gone)
+                line.forget_gone()
             if channel.probe is not None and channel.probe.flow is flow:
                 channel.probe = None
         waiting = [w for w in self._waiting if isinstance(w[2], Channel) or not w[2].flow.partition.gone]
         heapq.heapify(waiting)
         self._waiting = waiting
 
-    def _make_ready(self, delivery: Delivery, *, first: bool = False) -> None:
+    def _make_ready(self, delivery: Delivery) -> None:
         delivery.place = Place.READY
         channel = delivery.flow.channel
         line = channel.late if delivery.owed else channel.live
-        if first:
-            line.ready.appendleft(delivery)
-        else:
-            line.ready.append(delivery)
+        line.put(delivery)
         if not line.queued:
             self._requeue(channel)
 
     def _requeue(self, channel: Channel) -> None:
         """Put a channel's lines at the end of their rings if they have something ready, and room for it."""
         live, late = channel.live, channel.late
-        if (live.queued or not live.ready) and (late.queued or not late.ready):
+        if (live.queued or not live) and (late.queued or not late):
             return
         if channel.in_flight >= channel.limit or channel.resting:
             return
-        if live.ready and not live.queued:
+        if live and not live.queued:
             live.queued = True
             self._live.append(live)
-        if late.ready and not late.queued:
+        if late and not late.queued:
             late.queued = True
             self._late.append(late)
 

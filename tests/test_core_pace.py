@@ -357,6 +357,20 @@ def test_a_thread_that_returns_after_its_partition_went_changes_nothing(answer: 
     assert r.log.dead == {}
 
 
+# -- who came first goes first
+
+
+def test_the_next_one_of_a_lane_does_not_wait_for_those_that_came_after_it() -> None:
+    r = replica("a", in_flight=2)
+    write(r, b"x", b"x", b"y", *items(3))
+    r.fetch()
+    seen = []
+    while started := r.turn():
+        seen += [place(attempt) for attempt in started]
+        r.answer(next(iter(r.in_flight.values())))
+    assert of("a", seen) == [0, 2, 1, 3, 4, 5]
+
+
 # -- no more is let in than could begin soon
 
 
