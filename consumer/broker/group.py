@@ -72,6 +72,7 @@ class KafkaConsumer:
         self._begun: set[TopicPartition] = set()
         self._paused: set[TopicPartition] = set()  # by the owner; what has not begun is paused besides
         self._ask_again = 0.0
+        self._closing = False
         self._handed: deque[dict[TopicPartition, Commit]] = deque()
         self._consumer = self._join(config)
 
@@ -124,6 +125,7 @@ class KafkaConsumer:
     def close(self) -> None:
         """Leave the group; what is still assigned is revoked first."""
         self._commit_handed()
+        self._closing = True
         self._consumer.close()
         self._member = self._metadata = None
 
@@ -199,6 +201,10 @@ class KafkaConsumer:
         They are paused before they are assigned, for which the client must know of them: `position` sees to that.
         """
         gained = ours(partitions)
+        if self._closing:  # they came while it leaves, and are revoked at once
+            self._member = None  # to ask who it is may never end now (tried: 2.16)
+            consumer.incremental_assign([at(tp, 0) for tp in gained])
+            return
         consumer.position(theirs(gained))
         consumer.pause(theirs(gained))
         consumer.incremental_assign([at(tp, 0) for tp in gained])
