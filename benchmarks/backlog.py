@@ -11,7 +11,19 @@ from benchmarks.arrivals import reckon, unaccounted
 from benchmarks.destinations import Conduct, Destinations
 from benchmarks.events import Events, key
 from benchmarks.process import Process
-from benchmarks.stage import Findings, Memory, Stage, await_count, await_that, metrics, pace, spread, stage, webhook
+from benchmarks.stage import (
+    Findings,
+    Memory,
+    Stage,
+    await_count,
+    await_that,
+    metrics,
+    pace,
+    per,
+    spread,
+    stage,
+    webhook,
+)
 
 HEALTHY, DEAD = "healthy", "dead"
 MOST_MEMORY = 300.0  # MB
@@ -43,7 +55,7 @@ class BigBacklog(NamedTuple):
     def _tell(self, alone: list[Run], beside: list[Run], found: Findings) -> None:
         found.figure("healthy one alone, deliveries/s", spread([run.pace for run in alone], ",.0f"))
         found.figure("  beside the dead one", spread([run.pace for run in beside], ",.0f"))
-        ratio = statistics.median(b.pace / a.pace for a, b in zip(alone, beside, strict=True))
+        ratio = statistics.median(per(b.pace, a.pace) for a, b in zip(alone, beside, strict=True))
         name = f"  ratio, pair by pair (at least {LEAST_PACE:.0%})"
         found.target(name, f"{ratio:.0%}", reached=ratio >= LEAST_PACE)
         found.figure("peak memory without the dead one", f"{max(run.peak for run in alone):.0f} MB")

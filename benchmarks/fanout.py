@@ -6,7 +6,7 @@ import statistics
 from typing import NamedTuple
 
 from benchmarks.served import Work, receiving, work_off
-from benchmarks.stage import Findings, spread
+from benchmarks.stage import Findings, per, spread
 
 MOST = 7.0  # times one delivery: the event is read, decoded and turned into JSON once
 
@@ -39,8 +39,8 @@ class Fanout(NamedTuple):
             found.figure(f"{width} deliveries an event: events/s", spread([w.rate / width for w in works], ",.0f"))
             found.figure("  deliveries/s", spread([work.rate for work in works], ",.0f"))
             found.figure("  CPU µs an event", spread([work.cpu * width for work in works], ",.0f"))
-        cpu = statistics.median(b.cpu * self.wide / a.cpu for a, b in zip(one, all_, strict=True))
-        took = statistics.median(a.rate * self.wide / b.rate for a, b in zip(one, all_, strict=True))
+        cpu = statistics.median(per(b.cpu * self.wide, a.cpu) for a, b in zip(one, all_, strict=True))
+        took = statistics.median(per(a.rate * self.wide, b.rate) for a, b in zip(one, all_, strict=True))
         for name, ratio in (("CPU", cpu), ("time", took)):
             found.target(f"{name} of {self.wide} : 1 (less than {MOST:g})", f"{ratio:.1f}", reached=ratio < MOST)
         arrears = max(work.arrears for work in (*one, *all_))

@@ -13,7 +13,7 @@ from benchmarks.measure import Bench, Log
 from benchmarks.nginx import Nginx, quickest
 from benchmarks.receiver import Receiver
 from benchmarks.report import Comparison, Run, settings
-from benchmarks.stage import Findings
+from benchmarks.stage import Findings, per
 from benchmarks.systems import FastStream, Naive, Project, System, Threads
 from benchmarks.wire import measured_by
 
@@ -89,9 +89,9 @@ def _compare(found: Comparison, runs: Mapping[str, Sequence[Run]]) -> None:
         if name == PROJECT.name:
             continue
         pairs = [(our, other.backlog) for our, other in zip(ours, others, strict=True)]
-        rates = [our.rate / their.rate for our, their in pairs]
+        rates = [per(our.rate, their.rate) for our, their in pairs]
         found.ratio(f"deliveries/s, {PROJECT.name} : {name}", rates, FASTER.get(name))
-        costs = [their.cpu / our.cpu for our, their in pairs]
+        costs = [per(their.cpu, our.cpu) for our, their in pairs]
         found.ratio(f"CPU each, {name} : {PROJECT.name}", costs, CHEAPER.get(name))
     arrears = max(run.arrears for run in ours)
     found.target("nothing fell behind, nothing owed (the most of it)", f"{arrears:g}", reached=not arrears)

@@ -17,7 +17,7 @@ from benchmarks.identity import arrivals, numbers
 from benchmarks.nginx import Nginx
 from benchmarks.process import Process, cpu_seconds
 from benchmarks.receiver import Receiver, Served
-from benchmarks.stage import Arrears, Broken
+from benchmarks.stage import Arrears, Broken, per
 from benchmarks.systems import Job, Project, System
 from consumer.event import Record
 
@@ -79,8 +79,8 @@ class Bench:
             raise Broken(f"{system.name} was through with {events} events before one could look: give it more")
         used, seconds = cpu_then - cpu, ended - began
         return Backlog(
-            rate=(len(served) - 1) / (served[-1].at - served[0].at),
-            cpu=used / (last - first) * 1e6,
+            rate=per(len(served) - 1, served[-1].at - served[0].at),
+            cpu=per(used * 1e6, last - first),
             cores=used / seconds,
             peak=peak,
             body=sum(each.size for each in served) / len(served),

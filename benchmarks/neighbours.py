@@ -11,7 +11,7 @@ from typing import NamedTuple
 from benchmarks.arrivals import Arrival, first_times, out_of_order, reckon
 from benchmarks.destinations import Conduct, Destinations
 from benchmarks.events import Events
-from benchmarks.stage import Findings, await_count, paced, spread, stage, webhook
+from benchmarks.stage import Findings, await_count, paced, per, spread, stage, webhook
 
 KEYS = 500
 WARM_UP = 100  # live events before those whose time counts: then the producer has all its connections
@@ -53,7 +53,7 @@ class Neighbours(NamedTuple):
     def _lags(self, alone: list[float], beside: list[float], found: Findings) -> None:
         found.figure("live: p99 of event to delivery, the nine alone, ms", spread(alone))
         found.figure("  the nine beside the tenth, ms", spread(beside))
-        ratio = statistics.median(beside) / statistics.median(alone)
+        ratio = per(statistics.median(beside), statistics.median(alone))
         found.target(f"  ratio of the medians (at most {MOST_LAG:g})", f"{ratio:.2f}", reached=ratio <= MOST_LAG)
 
 

@@ -14,8 +14,8 @@ from benchmarks.cgroup import Unavailable, share
 from benchmarks.cluster import PARTITIONS
 from benchmarks.events import PRODUCT, Events
 from benchmarks.process import Process, cpu_seconds
-from benchmarks.served import AnyReceiver, judged, per, receiving
-from benchmarks.stage import Findings, Stage, await_log, await_served, await_that, metrics, spread, stage, webhook
+from benchmarks.served import AnyReceiver, judged, receiving
+from benchmarks.stage import Findings, Stage, await_log, await_served, await_that, metrics, per, spread, stage, webhook
 
 HOOK = "hook"
 LEAST = 1.8  # times the pace of one
@@ -48,7 +48,7 @@ class Replicas(NamedTuple):
         for name, works in (("one replica", one), ("two replicas", two)):
             found.figure(f"{name}: deliveries/s", spread([work.rate for work in works], ",.0f"))
             found.figure("  cores that each used", spread([work.cores for work in works]))
-        ratio = statistics.median(b.rate / a.rate for a, b in zip(one, two, strict=True))
+        ratio = statistics.median(per(b.rate, a.rate) for a, b in zip(one, two, strict=True))
         found.target(f"two : one, round by round (at least {LEAST:g})", f"{ratio:.2f}", reached=ratio >= LEAST)
         return found
 

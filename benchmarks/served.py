@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
@@ -13,7 +12,7 @@ from benchmarks.identity import arrivals, by_delivery, numbers
 from benchmarks.nginx import Nginx, quickest
 from benchmarks.process import allow_many_files, cpu_seconds
 from benchmarks.receiver import Receiver, Served
-from benchmarks.stage import Arrears, Findings, Stage, await_served, stage, webhook
+from benchmarks.stage import Arrears, Findings, Stage, await_served, per, stage, webhook
 
 LOOKS = 0.25  # seconds between two looks at what is owed
 
@@ -54,11 +53,6 @@ def work_off(bootstrap: str, receiver: AnyReceiver, names: Sequence[str], events
         came = judged(where, receiver.take(), names, events, found)
     times = sorted(arrival.time for each in came.values() for arrival in each)
     return Work(per(len(times) - 1, times[-1] - times[0]), per(used * 1e6, total - first), most)
-
-
-def per(much: float, many: float) -> float:
-    """Divide; what was all there at the first look has no figure."""
-    return much / many if many else math.nan
 
 
 def judged(

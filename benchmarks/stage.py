@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import re
 import statistics
@@ -293,7 +294,12 @@ def metric(replica: Process, name: str) -> float:
 def pace(arrivals: Iterable[Arrival]) -> float:
     """Return deliveries a second, from the first to the last; what came twice counts once."""
     times = sorted(first_times(arrivals).values())
-    return (len(times) - 1) / (times[-1] - times[0])
+    return per(len(times) - 1, times[-1] - times[0])
+
+
+def per(much: float, many: float) -> float:
+    """Divide; what was all there at the first look, or took less than can be told, gives not a number."""
+    return much / many if many else math.nan
 
 
 def spread(values: Sequence[float], style: str = ".2f") -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from benchmarks.events import PRODUCT, Events
 from benchmarks.process import Process, cpu_seconds
 from benchmarks.served import AnyReceiver, Work, receiving, work_off
-from benchmarks.stage import Findings, await_log, await_that, metrics, spread, stage, webhook
+from benchmarks.stage import Findings, await_log, await_that, metrics, per, spread, stage, webhook
 
 HOOK = "hook"
 NOBODYS = 2222  # a product without any subscription
@@ -44,9 +44,9 @@ class Unrouted(NamedTuple):
             found.figure(f"{what}: events/s", spread([work.rate for work in works], ",.0f"))
             found.figure("  CPU µs an event", spread([work.cpu for work in works], ".1f"))
         pairs = list(zip(delivered, passed, strict=True))
-        ratio = statistics.median(b.rate / a.rate for a, b in pairs)
+        ratio = statistics.median(per(b.rate, a.rate) for a, b in pairs)
         found.target(f"events/s, passed : delivered (at least {LEAST:g})", f"{ratio:.1f}", reached=ratio >= LEAST)
-        cpu = statistics.median(a.cpu / b.cpu for a, b in pairs)
+        cpu = statistics.median(per(a.cpu, b.cpu) for a, b in pairs)
         found.figure("CPU of an event, delivered : passed", f"{cpu:.1f}")
         arrears = max(work.arrears for work in (*delivered, *passed))
         found.target("most owed or behind meanwhile (none)", f"{arrears:g}", reached=not arrears)
@@ -103,4 +103,4 @@ def between(looks: list[Look], events: int) -> Work:
         first, last = max(0, first - 1), len(looks) - 1
     a, b = looks[first], looks[last]
     passed = b.passed - a.passed
-    return Work(passed / (b.at - a.at), (b.cpu - a.cpu) / passed * 1e6, max(look.arrears for look in looks))
+    return Work(per(passed, b.at - a.at), per((b.cpu - a.cpu) * 1e6, passed), max(look.arrears for look in looks))
