@@ -43,5 +43,4 @@ class Fanout(NamedTuple):
         took = statistics.median(per(a.rate * self.wide, b.rate) for a, b in zip(one, all_, strict=True))
         for name, ratio in (("CPU", cpu), ("time", took)):
             found.target(f"{name} of {self.wide} : 1 (less than {MOST:g})", f"{ratio:.1f}", reached=ratio < MOST)
-        arrears = max(work.arrears for work in (*one, *all_))
-        found.target("most owed or behind meanwhile (none)", f"{arrears:g}", reached=not arrears)
+        found.no_arrears(max(work.arrears for work in (*one, *all_)))

@@ -17,7 +17,7 @@ from benchmarks.identity import arrivals, numbers
 from benchmarks.nginx import Nginx
 from benchmarks.process import Process, cpu_seconds
 from benchmarks.receiver import Receiver, Served
-from benchmarks.stage import Arrears, Broken, per
+from benchmarks.stage import Arrears, Broken, paced, per
 from benchmarks.systems import Job, Project, System
 from consumer.event import Record
 
@@ -114,9 +114,7 @@ class Bench:
         """
         yield from range(timed.start)
         self._await(process, system, timed.start)
-        began = time.monotonic()
-        for place, number in enumerate(timed):
-            time.sleep(max(0.0, began + place / rate - time.monotonic()))
+        for number in paced(timed, rate):
             given.append(time.time())
             yield number
 

@@ -81,8 +81,7 @@ class Slow(NamedTuple):
         span = f"{share:.0%} (median of {len(shares)}, {min(shares):.0%} to {max(shares):.0%})"
         found.target(f"  of the ideal (at least {LEAST_SHARE:.0%})", span, reached=share >= LEAST_SHARE)
         found.figure("  replica busy", f"{statistics.median(run.busy for run in runs):.0%} of a core")
-        arrears = max(run.arrears for run in runs)
-        found.target("  most owed or behind meanwhile (none)", f"{arrears:g}", reached=not arrears)
+        found.no_arrears(max(run.arrears for run in runs), indent="  ")
 
     def _events(self, pipe: Pipe) -> int:
         return pipe.in_flight * max(LEAST_WAVES, round(self.seconds / pipe.delay))

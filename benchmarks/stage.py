@@ -72,6 +72,10 @@ class Findings:
         if not reached:
             self.missed.append(f"{name}: {said}")
 
+    def no_arrears(self, most: float, indent: str = "") -> None:
+        """Note that nothing was to fall behind or be owed, and the `most` of it that was."""
+        self.target(f"{indent}most owed or behind meanwhile (none)", f"{most:g}", reached=not most)
+
     def in_force(self, settings: Mapping[str, str]) -> None:
         """Note the settings of a run; what differs between runs, but for names, is shown in their order."""
         for name, value in settings.items():

@@ -48,8 +48,7 @@ class Unrouted(NamedTuple):
         found.target(f"events/s, passed : delivered (at least {LEAST:g})", f"{ratio:.1f}", reached=ratio >= LEAST)
         cpu = statistics.median(per(a.cpu, b.cpu) for a, b in pairs)
         found.figure("CPU of an event, delivered : passed", f"{cpu:.1f}")
-        arrears = max(work.arrears for work in (*delivered, *passed))
-        found.target("most owed or behind meanwhile (none)", f"{arrears:g}", reached=not arrears)
+        found.no_arrears(max(work.arrears for work in (*delivered, *passed)))
 
     def _pass(self, bootstrap: str, receiver: AnyReceiver, found: Findings) -> Work:
         """Let a replica read what concerns nobody; how far it is, it counts itself."""

@@ -232,8 +232,8 @@ class Core:
             if partition is not None and partition.begun and not partition.draining:
                 partition.stage(record)
 
-    def admit(self) -> bool:
-        """Let staged records in, each partition in turn, until enough could begin; True if more could follow."""
+    def admit(self) -> None:
+        """Let staged records in, each partition in turn, until enough could begin."""
         now = self._clock.monotonic()
         for partition in list(self._partitions.values()):
             if self._dispatcher.has_enough():
@@ -241,7 +241,6 @@ class Core:
             if self._is_open(partition):
                 self._admit_some(partition, now)
                 self._partitions[partition.tp] = self._partitions.pop(partition.tp)  # the others have their turn first
-        return self.could_admit
 
     @property
     def could_admit(self) -> bool:

@@ -140,8 +140,8 @@ class Replica:
         """Let in what may come in, and start what may start; returns what was started now."""
         started: list[Attempt] = []
         while True:
-            while self.core.admit():
-                pass
+            while self.core.could_admit:
+                self.core.admit()
             begun = list(self.core.attempts())
             for attempt in begun:
                 assert attempt.delivery.id not in self.in_flight, "a delivery is attempted twice at once"

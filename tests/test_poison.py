@@ -148,6 +148,6 @@ def test_nothing_is_let_in_or_read_again_while_nothing_becomes_durable() -> None
     r.core.held = True
     assert r.run() == []
     assert r.core.in_hand == 0
-    assert not r.core.admit()
+    assert not r.core.could_admit
     r.core.held = False
     assert r.run() == ["a:0:0"]

@@ -168,7 +168,8 @@ class Replica:
 
     def turn(self, most: int) -> bool:
         """Let in, begin and ask for what there is; True if that was anything."""
-        more = self.core.admit()
+        self.core.admit()
+        more = self.core.could_admit
         started = list(islice(self.core.attempts(), most))
         for attempt in started:
             self._begun(attempt)
