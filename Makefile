@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz chaos bench bench-operator bench-owed lint types format wheel image check lock clean
+.PHONY: help demo test fuzz forbidden chaos bench bench-operator bench-owed lint types format wheel image check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="
 
 fuzz: $(READY) ## Have 100,000 fuzzed records consumed on Kafka, and account for each (ARGS="--records 5000 --seed 1").
 	@$(BIN)/python tests/fuzz.py $(ARGS)
+
+forbidden: $(READY) ## Try a hundred destinations that nobody may be made to call, where no packet can leave (Linux).
+	@$(BIN)/python tests/forbidden.py $(ARGS)
 
 bench: $(READY) $(THEIRS) ## Measure deliveries/s, CPU and latency beside other systems (ARGS="instant --events 5000 --rounds 1" is quicker).
 	@$(BIN)/python benchmarks/bench.py $(ARGS)

@@ -9,10 +9,12 @@ calls multicast and site-local addresses global.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
+from urllib.parse import unquote
 
 Network: TypeAlias = IPv4Network | IPv6Network
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -65,6 +67,8 @@ _NOT_PUBLIC: Sequence[tuple[Network, str]] = [
     )
 ]
 _UNICAST = IPv6Network("2000::/3")  # all that IANA has given out for the public IPv6 internet
+_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")  # a host whose last label is one is an IPv4 address, or nothing at all
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: a gateway connects to the IPv4 address in the last 32 bits
 
 
@@ -87,6 +91,24 @@ class EgressPolicy:
         """Return the sentence that says why `address` may not be connected to, or "" where it may."""
         return self._verdict(address)
 
+    def reason_for_host(self, host: str) -> str:
+        """Return why a proxy may not be asked for `host`, as it stands in a URL (IPv6 without brackets), or "".
+
+        Here only what needs no resolver is judged: addresses in any notation that some resolver takes (WHATWG URL,
+        4.4: 2130706433, 0x7f.1, 0177.0.0.1), and the names that always mean this machine (RFC 6761, 6.3). What any
+        other name resolves to, the proxy alone knows.
+        """
+        plain = unquote(host).lower().removesuffix(".")
+        if plain == "localhost" or plain.endswith(".localhost"):
+            return self._verdict("127.0.0.1")
+        if ":" in plain:
+            return self._verdict(plain)
+        if not _NAME.fullmatch(plain):
+            return f"{plain!r} is not the name of a host"
+        if _NUMBER.fullmatch(plain.rpartition(".")[2]):
+            return self._verdict(_written_out(plain))
+        return ""
+
     def _judge(self, text: str) -> str:
         try:
             address = ip_address(text)
@@ -105,6 +127,14 @@ def parse_cidrs(text: str) -> tuple[Network, ...]:
     Raises ValueError with one sentence for the first that is wrong.
     """
     return tuple(_network(word) for word in re.split(r"[,\s]+", text) if word)
+
+
+def _written_out(number: str) -> str:
+    """An IPv4 address in its usual notation, where it is one in any."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(number))
+    except OSError:
+        return number
 
 
 def _network(word: str) -> Network:

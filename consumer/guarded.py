@@ -11,12 +11,13 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
+from urllib.parse import urlsplit
 
 import certifi
 import requests
@@ -26,7 +27,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from consumer.egress import EgressPolicy
-from services import PingSession, ServiceError
+from consumer.proxy import ProxyRefused, tunnel
+from consumer.settings.values import ServerUrl
+from services import PingSession, ServiceBase, ServiceError
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 """One of `socket.getaddrinfo`'s: family, type, protocol, canonical name, address."""
@@ -44,6 +47,16 @@ class Refused(Exception):
     """
 
 
+def unguarded(service: type[ServiceBase], allowed: Collection[str]) -> str:
+    """Return why a service may not be used, since no guard could cover all that it does, or "" where it may."""
+    if not service.unguarded or service.name in allowed:
+        return ""
+    return (
+        f"the service {service.name} connects in ways that the rules about addresses cannot wholly cover;"
+        f" SPRINTLY_EGRESS_UNGUARDED={service.name} allows it all the same"
+    )
+
+
 def system_resolver(host: str, port: int) -> Sequence[AddressInfo]:
     """Return the addresses that the system knows for `host`; raises socket.gaierror."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -53,11 +66,15 @@ class Guard:
     """Opens connections to addresses that `policy` permits, and to no others.
 
     The very address that was judged is the one connected to: a name that means something else a moment later gains
-    nothing by it. `resolve` is used in place of the system's resolver.
+    nothing by it. `resolve` is used in place of the system's resolver. With a `proxy` each connection is a tunnel
+    through it: an address is judged here, and what a name resolves to is judged by the proxy.
     """
 
-    def __init__(self, policy: EgressPolicy, *, resolve: Resolve = system_resolver) -> None:
+    def __init__(
+        self, policy: EgressPolicy, *, proxy: ServerUrl | None = None, resolve: Resolve = system_resolver
+    ) -> None:
         self._policy = policy
+        self._proxy = proxy
         self._resolve = resolve
 
     def connect(self, host: str, port: int, timeout: float | None, options: Options = ()) -> socket.socket:
@@ -66,11 +83,29 @@ class Guard:
         Raises Refused if no address of it is permitted, and OSError (gaierror, TimeoutError …) if none answers. How
         long the resolver takes is its own affair.
         """
+        if self._proxy is not None:
+            return self._tunnelled(self._proxy, host, port, timeout, options)
         found = self._found(host, port)
         permitted = [info for info in found if self._policy.permits(info[4][0])]
         if found and not permitted:
             raise Refused(f"no connection to {host}: {self._policy.reason(found[0][4][0])}")
         return _first_that_answers(permitted, timeout, options)
+
+    def _tunnelled(
+        self, proxy: ServerUrl, host: str, port: int, timeout: float | None, options: Options
+    ) -> socket.socket:
+        if reason := self._policy.reason_for_host(host):
+            raise Refused(f"no connection to {host}: {reason}")
+        place = urlsplit(proxy.place)
+        opened = _first_that_answers(self._found(str(place.hostname), place.port or 0), timeout, options)
+        try:
+            return tunnel(opened, proxy, host, port, timeout)
+        except ProxyRefused as error:
+            opened.close()
+            raise Refused(str(error)) from None
+        except BaseException:
+            opened.close()
+            raise
 
     @contextmanager
     def watching(self) -> Iterator[None]:

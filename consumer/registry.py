@@ -12,13 +12,13 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote
 from uuid import UUID
 
 from consumer.codec import WriterSchema
 from consumer.errors import ConfigurationError, RegistryError, RegistryUnavailable, SchemaUnusable
 from consumer.framing import Reference, describe
-from consumer.settings.values import RegistryUrl
+from consumer.settings.values import ServerUrl
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
@@ -64,7 +64,7 @@ class Registry:
     cannot be used.
     """
 
-    def __init__(self, url: RegistryUrl, ca_bundle: Path | None = None, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: ServerUrl, ca_bundle: Path | None = None, *, timeout: float = TIMEOUT) -> None:
         # Here, since it takes half a second and most processes have no registry.
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
@@ -72,8 +72,8 @@ class Registry:
         try:
             self._client: SchemaRegistryClient = SchemaRegistryClient(_configuration(url, ca_bundle, timeout))
         except OSError as error:
-            reason = error.strerror or "it holds none"
-            raise ConfigurationError(f"SSL_CERT_FILE: {ca_bundle}: no authorities can be read: {reason}") from None
+            reason = error.strerror or "it holds no certificate"
+            raise ConfigurationError(f"The CA bundle {ca_bundle} cannot be read: {reason}") from None
         except (ValueError, ImportError):  # its text may hold the proxy's credentials
             raise ConfigurationError("the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used") from None
 
@@ -246,15 +246,12 @@ ADVICE = {
 }
 
 
-def _configuration(url: RegistryUrl, ca_bundle: Path | None, timeout: float) -> dict[str, Any]:
+def _configuration(url: ServerUrl, ca_bundle: Path | None, timeout: float) -> dict[str, Any]:
     """Return the client's settings; credentials are taken out of the address, which stands in its logs and errors."""
-    parts = urlsplit(url.with_credentials)
-    place = parts.netloc.rpartition("@")[2]
-    address = urlunsplit(parts._replace(netloc=place)).replace(",", "%2C")  # a comma would separate two registries
+    address = url.place.replace(",", "%2C")  # a comma would separate two registries
     configuration = {"url": address, "timeout": timeout, "max.retries": 0}
-    if parts.username:
-        user, password = unquote(parts.username), unquote(parts.password or "")
-        configuration["basic.auth.user.info"] = f"{user}:{password}"
+    if url.login:
+        configuration["basic.auth.user.info"] = ":".join(url.login)
     if ca_bundle:
         configuration["ssl.ca.location"] = str(ca_bundle)
     return configuration
@@ -281,7 +278,7 @@ def _reason(error: Exception) -> str:
 def _system_reason(error: BaseException) -> str | None:
     match error:
         case ssl.SSLCertVerificationError():
-            return f"has a certificate that is not trusted ({error.verify_message}); SSL_CERT_FILE names who is"
+            return f"has a certificate that is not trusted ({error.verify_message}); SPRINTLY_CA_BUNDLE names who is"
         case ssl.SSLError():
             return f"cannot be asked: TLS failed ({error.reason})"
         case socket.gaierror():

@@ -13,7 +13,7 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +24,8 @@ import pycurl
 
 from consumer.egress import EgressPolicy
 from consumer.errors import ConfigurationError
+from consumer.proxy import REFUSAL
+from consumer.settings.values import ServerUrl
 from consumer.wire import Answer, AnswerKind, Request
 
 _CONNECTIONS_KEPT = 4_096  # as many as there may be attempts in flight (DESIGN 2.4)
@@ -38,12 +40,14 @@ _CLOSING_WAIT = 1.0  # seconds that closing waits for hanging lookups
 _ASKS_TO_WAIT = frozenset({429, 503})  # the statuses whose Retry-After counts (DESIGN 2.4)
 _STOPPING = "the consumer is stopping"
 _BAD_URL = "the URL cannot be called: it needs http:// or https://, a host, and nothing but printable ASCII"
+_WRONG_LOGIN = "the egress proxy asks for other credentials (SPRINTLY_EGRESS_PROXY)"
 _TOO_LARGE = "the request's URL, or a header of it, is too large for libcurl"  # 8 MB
 
 _SOCKET_BAD: int = pycurl.SOCKET_BAD
 _CURLE_HTTP2_STREAM = 92  # has no name in pycurl
 _SENTENCES = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "{host} answered without a status line",  # HTTP/0.9
+    pycurl.E_COULDNT_RESOLVE_PROXY: "the name of the egress proxy could not be resolved",
     pycurl.E_COULDNT_RESOLVE_HOST: "the name of {host} could not be resolved",
     pycurl.E_COULDNT_CONNECT: "no connection to {host}{cause}",
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "{host} gave an answer that is not HTTP",  # of HTTP too, whatever its name says
@@ -59,7 +63,10 @@ _SENTENCES = {
 # Only of TLS libcurl's own words are passed on: it happens before the request is sent, so they cannot quote from it.
 
 _OPTIONS: Sequence[tuple[int, Any]] = (
-    (pycurl.PROXY, ""),  # not the environment's http_proxy: it would hide the real address (DESIGN 4.13)
+    # Not the environment's http_proxy: it would hide the real address (DESIGN 4.13). Nor is its no_proxy heeded.
+    (pycurl.PROXY, ""),
+    (pycurl.NOPROXY, ""),
+    (pycurl.HEADEROPT, pycurl.HEADER_SEPARATE),  # a request's headers are not for the proxy
     (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
     (pycurl.FOLLOWLOCATION, 0),
     (pycurl.NETRC, pycurl.NETRC_IGNORED),
@@ -81,16 +88,18 @@ Done: TypeAlias = Callable[[Answer], None]
 class Transport:
     """Sends requests on the running loop, as many at a time as are started, over connections that it keeps.
 
-    Addresses that `policy` does not permit are not connected to. `connect_timeout` and `attempt_timeout` are hard
-    deadlines in seconds (DESIGN 2.4); an answer's body is cut after `answer_limit` bytes. `ca_bundle` is a PEM file of
-    the authorities to trust, certifi's by default; ConfigurationError is raised when it cannot be read. `resolve` holds
-    "name:port:address,…" lines that are used in place of the system's resolver.
+    Addresses that `policy` does not permit are not connected to. With a `proxy` everything goes through it: addresses
+    in URLs are judged here, and what names resolve to is judged by the proxy. `connect_timeout` and `attempt_timeout`
+    are hard deadlines in seconds (DESIGN 2.4); an answer's body is cut after `answer_limit` bytes. `ca_bundle` is a PEM
+    file of the authorities to trust, certifi's by default; ConfigurationError is raised when it cannot be read.
+    `resolve` holds "name:port:address,…" lines that are used in place of the system's resolver.
     """
 
     def __init__(
         self,
         *,
         policy: EgressPolicy,
+        proxy: ServerUrl | None = None,
         user_agent: str = "sprintly-services",
         connect_timeout: float = 5.0,
         attempt_timeout: float = 15.0,
@@ -107,7 +116,9 @@ class Transport:
             (pycurl.TIMEOUT_MS, round(attempt_timeout * 1000)),
             (pycurl.CAINFO, str(_readable(ca_bundle or Path(certifi.where())))),
             (pycurl.RESOLVE, list(resolve)),
+            *_through(proxy),
         ]
+        self._proxied = proxy is not None
         self._pools = [_Multi(self._ended, _CONNECTIONS_KEPT)]
         self._roomy = 0  # the first pool that may have room
         self._closed = False
@@ -171,7 +182,7 @@ class Transport:
         return self._pools[self._roomy]
 
     def _new_handle(self) -> _Handle:
-        return _Handle(self._options, self._policy, self._answer_limit)
+        return _Handle(self._options, self._policy, self._answer_limit, proxied=self._proxied)
 
     def _later(self, done: Done, answer: Answer) -> None:
         self._results.append((done, answer))
@@ -206,10 +217,25 @@ class _Handle:
     setting all of it would cost more than sending.
     """
 
-    __slots__ = ("_body", "_cut", "_dialled", "_limit", "_policy", "_refusal", "_room", "_shape", "_url", "curl")
+    __slots__ = (
+        "_body",
+        "_cut",
+        "_dialled",
+        "_limit",
+        "_policy",
+        "_proxied",
+        "_refusal",
+        "_room",
+        "_shape",
+        "_url",
+        "curl",
+    )
 
-    def __init__(self, options: Sequence[tuple[int, Any]], policy: EgressPolicy, answer_limit: int) -> None:
+    def __init__(
+        self, options: Sequence[tuple[int, Any]], policy: EgressPolicy, answer_limit: int, *, proxied: bool
+    ) -> None:
         self._policy = policy
+        self._proxied = proxied
         self._limit = answer_limit
         self._url = ""
         self._shape = ("", False)
@@ -245,6 +271,8 @@ class _Handle:
         status: int = curl.getinfo(pycurl.RESPONSE_CODE)
         if status < 200:
             return Answer(AnswerKind.TRANSIENT, error=f"{_host(self._url)} gave no final answer", seconds=seconds)
+        if status == 407 and self._proxied:
+            return Answer(AnswerKind.TRANSIENT, error=_WRONG_LOGIN, seconds=seconds)
         wait = curl.getinfo(pycurl.RETRY_AFTER) if status in _ASKS_TO_WAIT else 0
         return Answer(AnswerKind.ANSWERED, status, b"".join(self._body), str(wait) if wait else None, "", seconds)
 
@@ -255,10 +283,20 @@ class _Handle:
             return Answer(
                 AnswerKind.REFUSED, error=f"no connection to {_host(self._url)}: {self._refusal}", seconds=seconds
             )
+        if self._proxied and (said := self.curl.getinfo(pycurl.HTTP_CONNECTCODE)) >= 300:
+            return self._untunnelled(said, seconds)
         return Answer(AnswerKind.TRANSIENT, error=self._sentence(code, message, seconds), seconds=seconds)
 
-    def _sentence(self, code: int, message: str, seconds: float) -> str:
+    def _untunnelled(self, status: int, seconds: float) -> Answer:
+        """Return what it means that the proxy opened no tunnel; that it never will for this host is a refusal."""
         host = _host(self._url)
+        if status == REFUSAL:
+            return Answer(AnswerKind.REFUSED, error=f"the egress proxy refuses to connect to {host}", seconds=seconds)
+        error = f"the egress proxy answered {status} to a connection to {host}"
+        return Answer(AnswerKind.TRANSIENT, error=_WRONG_LOGIN if status == 407 else error, seconds=seconds)
+
+    def _sentence(self, code: int, message: str, seconds: float) -> str:
+        host = _host(self._url) + " by way of the egress proxy" * self._proxied
         if code == pycurl.E_OPERATION_TIMEDOUT:
             sent = self.curl.getinfo(pycurl.REQUEST_SIZE)
             return f"no {'complete answer from' if sent else 'connection to'} {host} within {seconds:.1f} s"
@@ -270,6 +308,8 @@ class _Handle:
     def _set_url(self, url: str) -> None:
         if not url[:8].lower().startswith(("http://", "https://")) or not url.isascii() or "\0" in url:
             raise ValueError(_BAD_URL)
+        if self._proxied and (reason := self._policy.reason_for_host(_hostname(url))):
+            raise ValueError(f"no connection to {_host(url)}: {reason}")
         self.curl.setopt(pycurl.URL, url)
         self._url = url
 
@@ -285,8 +325,11 @@ class _Handle:
         self._shape = (method, has_body)
 
     def _open_socket(self, _purpose: int, address: Any) -> socket.socket | int:
-        """Called by libcurl with each address of the host that it is about to connect to: the one really used."""
-        refusal = self._policy.reason(address.addr[0])
+        """Called by libcurl with each address of the host that it is about to connect to: the one really used.
+
+        With a proxy that is the proxy's, which the operator has named.
+        """
+        refusal = "" if self._proxied else self._policy.reason(address.addr[0])
         if refusal:
             self._refusal = refusal
             return _SOCKET_BAD
@@ -457,6 +500,25 @@ def _latin1(lines: Sequence[str]) -> list[bytes]:
         return [line.encode("latin-1") for line in lines]  # as `requests` sends them
     except UnicodeEncodeError:
         raise ValueError("a header of the request has a character beyond Latin-1 in it") from None
+
+
+def _through(proxy: ServerUrl | None) -> Iterator[tuple[int, Any]]:
+    """Yield the options that have libcurl go through the proxy, whatever the destination."""
+    if proxy is None:
+        return
+    yield pycurl.PROXY, proxy.place
+    if proxy.login:
+        user, password = proxy.login
+        yield pycurl.PROXYUSERNAME, user
+        yield pycurl.PROXYPASSWORD, password
+
+
+def _hostname(url: str) -> str:
+    """The host of a URL, as the proxy is to be told of it; nothing where parsers may differ about it."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _host(url: str) -> str:

@@ -103,6 +103,11 @@ class ServiceBase:
 
     In the consumer it then runs on a thread of its own, with a real session, on an instance made for the one attempt.
     """
+    unguarded: ClassVar[bool] = False
+    """Whether it connects in ways that the consumer's rules about addresses cannot wholly cover.
+
+    The consumer runs such a service only where its operator has allowed it by name.
+    """
 
     class Options(ServiceOptions):
         """No options at all, unless a service says otherwise."""

@@ -64,5 +64,9 @@ class _Client(smtplib.SMTP):
 
 
 def _require_private(address: str) -> None:
+    try:
+        ip_address(address)
+    except ValueError:  # what a name leads to, only the proxy knows
+        raise ServiceError("security none is for private networks only, not for names behind a proxy") from None
     if not ip_address(address).is_private:
         raise ServiceError(f"security none is for private networks only, and {address} is a public address")

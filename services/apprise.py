@@ -3,7 +3,8 @@
 Apprise opens its connections by itself. In the consumer Python tells of each before it is made, and the address policy
 is asked about the address that is really connected to. That covers what plugins do by `requests`, `smtplib` or sockets.
 It does not cover threads that a plugin starts, nor libraries in C, so addresses that mean this machine (D-Bus, the
-system log ...) are refused. Where the environment names a proxy, `requests` uses it, and only its address is checked.
+system log ...) are refused. Where the environment names a proxy, `requests` uses it, and only its address is checked;
+of the consumer's own proxy it knows nothing. So it is off unless an operator allows it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Service(ServiceBase):
 
     Announces what happens in your product by any service that [Apprise](https://appriseit.com/services/) knows.
 
-    1. Whoever runs this consumer installs the library with it: `pip install 'sprintly-services[apprise]'`.
+    1. Whoever runs this consumer installs the library with it: `pip install 'sprintly-services[apprise]'`, and allows
+       this service by `SPRINTLY_EGRESS_UNGUARDED=apprise`: Apprise opens its connections by itself, so the rules about
+       addresses cannot hold for all that it does, and it does not use the consumer's proxy.
     2. Find your service on [its list](https://appriseit.com/services/), and put an address together as the page says,
        such as `ntfys://ntfy.example.com/sprintly` or `tgram://TOKEN/CHAT`.
     3. `urls` is that address, or a list of several. They hold tokens and passwords, so treat them like those.
@@ -33,6 +36,7 @@ class Service(ServiceBase):
     """
 
     blocking = True
+    unguarded = True
 
     class Options(ServiceOptions):
         """Where to."""

@@ -58,6 +58,20 @@ def test_all_that_is_wrong_with_the_subscriptions_is_listed_at_once(here: Instal
         assert all(word in line for word in words), line
 
 
+def test_a_service_that_no_guard_covers_is_off_unless_it_is_allowed(here: Installation) -> None:
+    here.subscribe(push={"service": "apprise", "options": {"urls": "json://127.0.0.1/"}})
+    options = here.subscriptions.with_name("options.yaml")
+    options.write_text('urls: "json://127.0.0.1:1/"')
+
+    refused = sentence(here, "consume").splitlines()[-1]
+    tried = sentence(here, "services", "test", "apprise", "--options", str(options))
+
+    why = "the service apprise connects in ways that the rules about addresses cannot wholly cover; "
+    how = "SPRINTLY_EGRESS_UNGUARDED=apprise allows it all the same"
+    assert refused == f"sprintly-services: subscription push: {why}{how}"
+    assert tried.endswith(why + how)
+
+
 def test_a_payload_that_does_not_fit_is_named_by_file_and_path_and_nothing_is_sent(here: Installation) -> None:
     good, without, unknown = (here.folder / f"{name}.json" for name in ("good", "without", "unknown"))
     good.write_text(json.dumps(documented("item")))

@@ -3,79 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from urllib.parse import urlsplit
 
 import pytest
+from forbidden import ADDRESSES, NOTATIONS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.egress import EgressPolicy, parse_cidrs
-
-FORBIDDEN = {
-    "0.0.0.0": "unspecified",
-    "0.1.2.3": "this network",
-    "10.0.0.0": "private",
-    "10.255.255.255": "private",
-    "100.64.0.0": "shared",
-    "100.127.255.255": "shared",
-    "100.100.100.200": "metadata",
-    "127.0.0.1": "loopback",
-    "127.255.255.254": "loopback",
-    "168.63.129.16": "metadata",
-    "169.254.0.1": "link-local",
-    "169.254.169.254": "metadata",
-    "169.254.170.2": "metadata",
-    "172.16.0.1": "private",
-    "172.31.255.255": "private",
-    "192.0.0.1": "protocols",
-    "192.0.0.192": "metadata",
-    "192.0.2.1": "documentation",
-    "192.88.99.1": "6to4",
-    "192.168.0.1": "private",
-    "198.18.0.1": "benchmarking",
-    "198.19.255.255": "benchmarking",
-    "198.51.100.7": "documentation",
-    "203.0.113.7": "documentation",
-    "224.0.0.1": "multicast",
-    "239.255.255.255": "multicast",
-    "240.0.0.1": "reserved",
-    "255.255.255.255": "broadcast",
-    "::": "unspecified",
-    "::1": "loopback",
-    "0:0:0:0:0:0:0:1": "loopback",
-    "::127.0.0.1": "IPv4-compatible",
-    "::ffff:127.0.0.1": "loopback",
-    "::ffff:7f00:1": "loopback",
-    "0:0:0:0:0:ffff:a9fe:a9fe": "metadata",
-    "::ffff:10.1.2.3": "private",
-    "::ffff:0:127.0.0.1": "IPv4-translated",
-    "64:ff9b::127.0.0.1": "loopback",
-    "64:ff9b::a9fe:a9fe": "metadata",
-    "64:ff9b::192.168.1.1": "private",
-    "64:ff9b:1::8.8.8.8": "NAT64",
-    "64:ff9b:1:ffff::1": "NAT64",
-    "100::1": "discard",
-    "2001::1": "Teredo",
-    "2001:0:4136:e378:8000:63bf:3fff:fdd2": "Teredo",
-    "2001:2::1": "protocols",
-    "2001:10::1": "protocols",
-    "2001:20::1": "protocols",
-    "2001:db8::1": "documentation",
-    "2002:7f00:1::": "6to4",
-    "2002:808:808::1": "6to4",
-    "3fff::1": "documentation",
-    "4000::1": "outside the public IPv6 range",
-    "5f00::1": "outside the public IPv6 range",
-    "fc00::1": "private",
-    "fd00:ec2::254": "metadata",
-    "fd20:ce::254": "metadata",
-    "fdff:ffff::1": "private",
-    "fe80::1": "link-local",
-    "fe80::1%eth0": "link-local",
-    "febf::1": "link-local",
-    "fec0::1": "site-local",
-    "ff02::1": "multicast",
-    "ff0e::1": "multicast",
-}
 
 PUBLIC = (
     "1.1.1.1",
@@ -100,7 +35,7 @@ PUBLIC = (
 )
 
 
-@pytest.mark.parametrize(("address", "what"), FORBIDDEN.items())
+@pytest.mark.parametrize(("address", "what"), [*ADDRESSES.items(), ("fe80::1%eth0", "link-local")])
 def test_an_address_that_is_not_public_is_refused_and_named(address: str, what: str) -> None:
     policy = EgressPolicy()
 
@@ -199,3 +134,48 @@ def test_a_wrong_cidr_is_one_sentence_that_names_it(text: str, sentence: str) ->
 
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+
+
+# What a proxy may not be asked for
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_forbidden_address_is_refused_before_a_proxy_is_asked(address: str) -> None:
+    assert "SPRINTLY_EGRESS_ALLOW" in EgressPolicy().reason_for_host(address)
+
+
+@pytest.mark.parametrize("host", NOTATIONS)
+def test_so_is_every_other_notation_of_one(host: str) -> None:
+    hostname = urlsplit(f"http://{host}/").hostname or ""
+
+    assert "SPRINTLY_EGRESS_ALLOW" in EgressPolicy().reason_for_host(hostname)
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f.0.0.1", "localhost", "LOCALHOST.", "app.localhost", "::ffff:7f00:1"])
+def test_an_allowed_network_may_be_asked_for_in_every_notation(host: str) -> None:
+    assert EgressPolicy(parse_cidrs("127.0.0.0/8")).reason_for_host(host) == ""
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "134744072", "2606:4700:4700::1111", "hooks.example.com", "a_b.test."])
+def test_public_addresses_and_names_may_be_asked_for(host: str) -> None:
+    assert EgressPolicy().reason_for_host(host) == ""
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "1.2.3.4.5", "a.0x7g.09", "0x", "08.8.8.8", "4294967296"])
+def test_a_number_that_is_no_address_is_refused_where_a_resolver_could_read_it(host: str) -> None:
+    number = host.rpartition(".")[2]
+    is_number = number.isdecimal() or number == "0x"
+
+    assert bool(EgressPolicy().reason_for_host(host)) is is_number
+
+
+@pytest.mark.parametrize("host", ["", ".", "a b", "a\\b", "a%00b", "a%0d%0ab", "a@b", "b\u00fc.test", "-", "a..-"])
+def test_what_parsers_may_differ_about_is_refused(host: str) -> None:
+    assert "is not the name of a host" in EgressPolicy().reason_for_host(host)
+
+
+@given(st.text(alphabet="0123456789abcdefx.:%-_[]@/ \\", max_size=24))
+def test_whatever_a_host_is_there_is_a_verdict(host: str) -> None:
+    reason = EgressPolicy(parse_cidrs("0.0.0.0/0")).reason_for_host(host)
+
+    assert isinstance(reason, str)

@@ -360,7 +360,7 @@ def test_authorities_that_cannot_be_read_are_named(tmp_path: Path, content: str 
     bundle = tmp_path / "bundle.pem"
     if content is not None:
         bundle.write_text(content)
-    with pytest.raises(ConfigurationError, match=r"^SSL_CERT_FILE: .*bundle\.pem"):
+    with pytest.raises(ConfigurationError, match=r"^The CA bundle .*bundle\.pem cannot be read: "):
         client("https://127.0.0.1:1", ca_bundle=bundle)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from receivers import certificate
 
 from consumer.errors import ConfigurationError
 from consumer.settings import Settings, unknown_variables
@@ -357,3 +358,39 @@ def test_what_is_no_registry_address_is_refused_without_being_repeated(value: st
 
 def test_without_an_address_there_is_no_registry() -> None:
     assert Settings.load({"SPRINTLY_SCHEMA_REGISTRY_URL": ""}).schema_registry_url is None
+
+
+def test_a_proxys_credentials_are_neither_described_nor_repeated() -> None:
+    settings = Settings.load({"SPRINTLY_EGRESS_PROXY": "http://pat:hush-hush@proxy:3128"})
+    [refused] = problems({"SPRINTLY_EGRESS_PROXY": "https://pat:hush-hush@proxy"})
+
+    [shown] = [each.value for each in settings.describe() if each.variable == "SPRINTLY_EGRESS_PROXY"]
+    assert shown == "http://***@proxy:3128"
+    assert "hush" not in repr(settings) + refused
+    assert refused.startswith("SPRINTLY_EGRESS_PROXY: not the address of an HTTP proxy")
+
+
+@pytest.mark.parametrize("text", ["apprise, mine", "mine apprise", ["mine", "apprise"]])
+def test_names_stand_between_commas_or_blanks(text: Any) -> None:
+    assert Settings(egress_unguarded=text).egress_unguarded == {"apprise", "mine"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no certificates can be read: No such file or directory"),
+        ("-----BEGIN", "it holds no certificate in PEM"),
+    ],
+)
+def test_a_bundle_that_is_none_is_named(tmp_path: Path, content: str | None, reason: str) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_text(content)
+
+    assert problems({"SPRINTLY_CA_BUNDLE": str(bundle)}) == [f"SPRINTLY_CA_BUNDLE: {str(bundle)!r}: {reason}"]
+
+
+def test_a_bundle_is_looked_into(tmp_path: Path) -> None:
+    bundle = certificate(tmp_path)
+
+    assert Settings.load({"SPRINTLY_CA_BUNDLE": str(bundle)}).ca_bundle == bundle

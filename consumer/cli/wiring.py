@@ -18,7 +18,7 @@ from consumer.core import Core, CoreSettings
 from consumer.dispatcher import Bounds
 from consumer.egress import EgressPolicy
 from consumer.errors import ConfigurationError
-from consumer.guarded import Guard, GuardedSession
+from consumer.guarded import Guard, GuardedSession, unguarded
 from consumer.logs import configure, get_logger
 from consumer.patience import Limits
 from consumer.pipeline import Pipeline, Timing, Topics
@@ -69,7 +69,7 @@ def registry(settings: Settings) -> Registry | None:
     """Return the schema registry of the settings; None if there is none."""
     if settings.schema_registry_url is None:
         return None
-    return Registry(settings.schema_registry_url, _ca_bundle(os.environ.get("SSL_CERT_FILE")))
+    return Registry(settings.schema_registry_url, _ca_bundle(settings))
 
 
 def words(settings: Settings, broker: Broker) -> Words:
@@ -105,7 +105,14 @@ def _tell(problems: Iterable[str]) -> None:
 def pipeline(
     settings: Settings, broker: Broker, subscriptions: Iterable[Subscription], health: Health, metrics: Metrics
 ) -> Pipeline:
-    """Return one replica, ready to run."""
+    """Return one replica, ready to run; raises ConfigurationError for subscriptions that it may not serve."""
+    subscriptions = tuple(subscriptions)
+    if problems := [
+        f"subscription {each.id}: {reason}"
+        for each in subscriptions
+        if (reason := unguarded(type(each.service), settings.egress_unguarded))
+    ]:
+        raise ConfigurationError(*problems)
     clock = SystemClock()
     schemas = registry(settings)
     codec = Codec(registry=schemas is not None)
@@ -134,10 +141,11 @@ def transport(settings: Settings) -> Transport:
     """Return what sends requests, to such addresses as the settings allow."""
     return Transport(
         policy=EgressPolicy(settings.egress_allow),
+        proxy=settings.egress_proxy,
         connect_timeout=settings.connect_timeout,
         attempt_timeout=settings.attempt_timeout,
         answer_limit=settings.answer_limit,
-        ca_bundle=_ca_bundle(os.environ.get("SSL_CERT_FILE")),
+        ca_bundle=_ca_bundle(settings),
     )
 
 
@@ -150,17 +158,18 @@ def _sessions(settings: Settings) -> Callable[[str], GuardedSession]:
     """Return what makes the session of one attempt of a blocking service, given its delivery id."""
     return partial(
         GuardedSession,
-        Guard(EgressPolicy(settings.egress_allow)),
+        Guard(EgressPolicy(settings.egress_allow), proxy=settings.egress_proxy),
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.attempt_timeout,
         answer_limit=settings.answer_limit,
-        ca_bundle=_ca_bundle(os.environ.get("SSL_CERT_FILE")),
+        ca_bundle=_ca_bundle(settings),
     )
 
 
-def _ca_bundle(named: str | None) -> Path | None:
-    """Return the authorities that OpenSSL's own variable names; without it, certifi's are trusted."""
-    return Path(named) if named else None
+def _ca_bundle(settings: Settings) -> Path | None:
+    """Return the authorities of the settings, or those that OpenSSL's own variable names; without, certifi's count."""
+    named = os.environ.get("SSL_CERT_FILE")
+    return settings.ca_bundle or (Path(named) if named else None)
 
 
 def _core_settings(settings: Settings) -> CoreSettings:

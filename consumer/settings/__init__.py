@@ -22,15 +22,18 @@ from consumer.retry import RETRY_DELAYS
 from consumer.settings.properties import CLASSIC_ONLY, Scalar, read_properties, write_properties
 from consumer.settings.values import (
     Address,
-    RegistryUrl,
+    ServerUrl,
+    read_bundle,
     read_choice,
     read_count,
     read_duration,
     read_durations,
     read_limit,
     read_listener,
+    read_names,
     read_networks,
     read_path,
+    read_proxy,
     read_registry,
     read_servers,
     read_size,
@@ -40,8 +43,10 @@ from consumer.settings.values import (
     write_durations,
     write_limit,
     write_listener,
+    write_names,
     write_networks,
-    write_registry,
+    write_path,
+    write_server,
     write_size,
 )
 from consumer.topics import CONTROL, DEAD_LETTERS, REPLAYS, STATES
@@ -53,7 +58,7 @@ _SMALLEST_CYCLE = 2_000_000  # one dead letter holds a whole record: 1 MiB by Ka
 _LARGEST_HAND = 10_000  # deliveries; a state takes some 50 bytes for each, and Kafka 1 MiB for a record by default
 _SHORTEST_TRANSACTION = 1.0  # librdkafka refuses a transaction.timeout.ms below 1000 …
 _LONGEST_TRANSACTION = 900.0  # … and a broker, by default, one above its transaction.max.timeout.ms
-_SECRET = ("kafka", "schema_registry_url")  # no sentence repeats what was given for these
+_SECRET = ("kafka", "schema_registry_url", "egress_proxy")  # no sentence repeats what was given for these
 _SHOWN = 100  # characters of a wrong value, in the sentence about it
 
 
@@ -68,6 +73,7 @@ Text: TypeAlias = Annotated[str, PlainValidator(read_text)]
 Servers: TypeAlias = Annotated[str, PlainValidator(read_servers)]
 Topic: TypeAlias = Annotated[str, PlainValidator(read_topic)]
 File: TypeAlias = Annotated[Path, PlainValidator(read_path)]
+Bundle: TypeAlias = Annotated[Path | None, PlainValidator(read_bundle), _Written(write_path)]
 Count: TypeAlias = Annotated[int, PlainValidator(read_count)]
 Limit: TypeAlias = Annotated[int | None, PlainValidator(read_limit), _Written(write_limit)]
 Duration: TypeAlias = Annotated[float, PlainValidator(read_duration), _Written(write_duration)]
@@ -75,7 +81,9 @@ Durations: TypeAlias = Annotated[tuple[float, ...], PlainValidator(read_duration
 Size: TypeAlias = Annotated[int, PlainValidator(read_size), _Written(write_size)]
 Listener: TypeAlias = Annotated[Address | None, PlainValidator(read_listener), _Written(write_listener)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], PlainValidator(read_networks), _Written(write_networks)]
-Registry: TypeAlias = Annotated[RegistryUrl | None, PlainValidator(read_registry), _Written(write_registry)]
+Names: TypeAlias = Annotated[frozenset[str], PlainValidator(read_names), _Written(write_names)]
+Registry: TypeAlias = Annotated[ServerUrl | None, PlainValidator(read_registry), _Written(write_server)]
+Proxy: TypeAlias = Annotated[ServerUrl | None, PlainValidator(read_proxy), _Written(write_server)]
 Properties: TypeAlias = Annotated[Mapping[str, Scalar], PlainValidator(read_properties), _Written(write_properties)]
 GroupProtocol: TypeAlias = Annotated[Literal["auto", "consumer", "classic"], BeforeValidator(read_choice)]
 LogFormat: TypeAlias = Annotated[Literal["json", "console", "auto"], BeforeValidator(read_choice)]
@@ -131,6 +139,22 @@ class Settings(BaseSettings):
     )
     egress_allow: Networks = Field(
         default=(), description="CIDRs that pings may go to beside public addresses, separated by commas."
+    )
+    egress_proxy: Proxy = Field(
+        default=None,
+        repr=False,
+        description="An HTTP proxy that all pings go through, `user:password@` before its host if it asks for them."
+        " What names resolve to is then for the proxy to judge.",
+    )
+    egress_unguarded: Names = Field(
+        default=frozenset(),
+        description="Services that may be used although the rules about addresses cannot hold for all that they do"
+        " (`apprise`), separated by commas.",
+    )
+    ca_bundle: Bundle = Field(
+        default=None,
+        description="A PEM file with the authorities to trust in place of the bundled ones; where it is not set, the"
+        " one that `SSL_CERT_FILE` names.",
     )
     connect_timeout: Duration = Field(default=5.0, description="The longest that connecting to a destination may take.")
     attempt_timeout: Duration = Field(

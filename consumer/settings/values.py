@@ -7,11 +7,12 @@ the reason when it means nothing. The sentence that names the setting is made ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from consumer.egress import Network, parse_cidrs
 from consumer.topics import CONTROL
@@ -44,6 +45,25 @@ def read_choice(value: object) -> object:
 def read_path(value: object) -> Path:
     """Return the path in a text that is not empty; a path is taken as it is."""
     return value if isinstance(value, Path) else Path(read_text(value))
+
+
+def read_bundle(value: object) -> Path | None:
+    """Return the path of a PEM file with certificates, which is looked into, and None for an empty text."""
+    if value is None or value == "":
+        return None
+    path = read_path(value)
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise ValueError("it holds no certificate in PEM") from None
+    except OSError as error:
+        raise ValueError(f"no certificates can be read: {error.strerror}") from None
+    return path
+
+
+def write_path(path: Path | None) -> str:
+    """Return the path as text, and nothing where there is none."""
+    return str(path or "")
 
 
 def read_duration(value: object) -> float:
@@ -185,8 +205,8 @@ def write_networks(networks: Iterable[Network]) -> str:
 
 
 @dataclass(frozen=True)
-class RegistryUrl:
-    """A schema registry's address; as text it comes without the `user:password@` that it may hold."""
+class ServerUrl:
+    """A server's address; as text it comes without the `user:password@` that it may hold."""
 
     with_credentials: str = field(repr=False)
 
@@ -195,22 +215,60 @@ class RegistryUrl:
         _, at, place = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc="***@" * bool(at) + place))
 
+    @property
+    def place(self) -> str:
+        """The address without credentials."""
+        parts = urlsplit(self.with_credentials)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
-def read_registry(value: object) -> RegistryUrl | None:
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password, decoded; None where it holds no user."""
+        parts = urlsplit(self.with_credentials)
+        return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+
+
+def read_registry(value: object) -> ServerUrl | None:
     """Return an http or https address without the slash at its end, and None for an empty text."""
+    return _server(value, ("http", "https"), "not an http or https address: give one as in http://registry:8081")
+
+
+def read_proxy(value: object) -> ServerUrl | None:
+    """Return the http address of a proxy, which names its port and has no path, and None for an empty text."""
+    hint = "not the address of an HTTP proxy: give one as in http://proxy:3128"
+    url = _server(value, ("http",), hint)
+    if url and (urlsplit(url.with_credentials).path or urlsplit(url.with_credentials).port is None):
+        raise ValueError(hint)
+    return url
+
+
+def _server(value: object, schemes: Sequence[str], otherwise: str) -> ServerUrl | None:
     if not value:
         return None
     text = read_text(value).rstrip("/")
     try:
         parts = urlsplit(text)
-        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        complete = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets or port
         complete = False
     if not complete or parts.query or parts.fragment or any(c.isspace() for c in text):
-        raise ValueError("not an http or https address: give one as in http://registry:8081")
-    return RegistryUrl(text)
+        raise ValueError(otherwise)
+    return ServerUrl(text)
 
 
-def write_registry(url: RegistryUrl | None) -> str:
+def write_server(url: ServerUrl | None) -> str:
     """Return the address as people may see it, and nothing where there is none."""
     return str(url or "")
+
+
+def read_names(value: object) -> frozenset[str]:
+    """Return the words of a text or of a list, between commas or blanks."""
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple | frozenset) else value
+    if not isinstance(text, str):
+        raise ValueError("not a list of names: give them between commas")
+    return frozenset(word for word in re.split(r"[,\s]+", text) if word)
+
+
+def write_names(names: Iterable[str]) -> str:
+    """Return the text that `read_names` reads as these names."""
+    return ",".join(sorted(names))

@@ -20,6 +20,7 @@ from consumer.cli.wiring import load_settings, transport, workers
 from consumer.clock import SystemClock
 from consumer.codec import Codec
 from consumer.errors import ConfigurationError, InvalidPayload, SprintlyError
+from consumer.guarded import unguarded
 from consumer.outcome import Outcome, Verdict
 from consumer.render import RenderError
 from consumer.subscriptions import Subscription, load_options, subscribe
@@ -132,6 +133,8 @@ def _show(service: type[ServiceBase], trials: Sequence[Trial], as_json: bool) ->
 
 
 def _send(settings: Settings, service: type[ServiceBase], trials: Sequence[Trial], as_json: bool) -> None:
+    if reason := unguarded(service, settings.egress_unguarded):
+        raise ConfigurationError(reason)
     attempts = asyncio.run(_attempts(settings, trials))
     if as_json:
         print_json(_row(attempt) for attempt in attempts)
