@@ -109,7 +109,8 @@ ADDRESSES = {
 }
 """Addresses, and what the policy calls them."""
 
-NOTATIONS = [
+LOOPBACK_NOTATIONS = [
+    "127.0.0.1",
     "localhost",
     "LOCALHOST.",
     "app.localhost",
@@ -122,21 +123,30 @@ NOTATIONS = [
     "127.0.1",
     "127.0.0.1.",
     "%31%32%37.0.0.1",
+    "0.0.0.0",
     "0",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:127.0.0.1]",
+    "hooks.example.com@127.0.0.1",
+    "hooks.example.com:443@127.0.0.1",
+    "joe:pass%40word@127.0.0.1",
+]
+"""Hosts as they may stand in a URL, all of which lead to this machine."""
+NOTATIONS = [
+    *LOOPBACK_NOTATIONS,
     "2852039166",
     "0xa9fea9fe",
     "0251.0376.0251.0376",
     "169.16689662",
     "3232235521",
-    "[0:0:0:0:0:ffff:127.0.0.1]",
     "[::ffff:a9fe:a9fe]",
     "[fe80::1%25lo]",
-    "hooks.example.com@127.0.0.1",
-    "hooks.example.com:443@127.0.0.1",
-    "joe:pass%40word@127.0.0.1",
     "8.8.8.8@169.254.169.254",
 ]
-"""Hosts as they may stand in a URL, all of which lead to one of the addresses above."""
+"""The same, and hosts that lead to others of the addresses above."""
 
 NAMES: Mapping[str, Sequence[str]] = {
     "loopback.test": ["127.0.0.1"],

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 import uvloop
+from forbidden import LOOPBACK_NOTATIONS
 from receivers import CERTIFIED_NAME, Got, Raw, Receiver, Reply, certificate, tls
 
 from consumer.egress import EgressPolicy, parse_cidrs
@@ -481,33 +482,6 @@ def test_a_name_that_does_not_resolve_is_transient() -> None:
 
 
 # What is never sent
-
-
-LOOPBACK_NOTATIONS = [
-    "127.0.0.1",
-    "localhost",
-    "LOCALHOST.",
-    "app.localhost",
-    "2130706433",
-    "0177.0.0.1",
-    "0x7f.0.0.1",
-    "0x7f000001",
-    "017700000001",
-    "127.1",
-    "127.0.1",
-    "127.0.0.1.",
-    "%31%32%37.0.0.1",
-    "0.0.0.0",
-    "0",
-    "[::1]",
-    "[::]",
-    "[::ffff:127.0.0.1]",
-    "[::ffff:7f00:1]",
-    "[0:0:0:0:0:ffff:127.0.0.1]",
-    "hooks.example.com@127.0.0.1",
-    "hooks.example.com:443@127.0.0.1",
-    "joe:pass%40word@127.0.0.1",
-]
 
 
 @pytest.mark.parametrize("host", LOOPBACK_NOTATIONS)
