@@ -33,7 +33,7 @@ from services._options import (
     secrets_pattern,
 )
 from services._session import Judge, PingSession, RecordingSession, Session
-from services._signature import StandardWebhook
+from services._signature import SigningSecrets, StandardWebhook
 
 __all__ = [
     "Field",
@@ -55,6 +55,7 @@ __all__ = [
     "ServiceError",
     "ServiceOptions",
     "Session",
+    "SigningSecrets",
     "StandardWebhook",
     "Texts",
     "described",

@@ -64,6 +64,9 @@ def reveal(value: Any) -> Any:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
+KEY_PREFIX = "whsec_"
+"""What secrets that sign begin with (Standard Webhooks); without it they are as good, and as secret."""
+
 SHORTEST_MASKED = 4
 """Characters; anything shorter is no secret, and masking it would make a text unreadable."""
 
@@ -89,6 +92,7 @@ def _secrets_in(value: object) -> Iterator[SecretStr]:
 
 def _forms(secret: SecretStr) -> Iterator[str]:
     texts = [secret.get_secret_value()]
+    texts.append(texts[0].removeprefix(KEY_PREFIX))
     if isinstance(secret, SecretUrl):
         parts = urlsplit(texts[0])
         # The path by itself as well: services add parameters of their own behind it.
@@ -100,12 +104,17 @@ def _forms(secret: SecretStr) -> Iterator[str]:
 _Address = TypeVar("_Address")
 
 
-def _one_or_many(value: object) -> object:
-    if isinstance(value, str | Secret):
-        return (value,)
-    if isinstance(value, list | tuple) and value:
-        return value
-    raise ValueError("neither an address nor a list of addresses")
+def one_or_many(one: str, many: str) -> BeforeValidator:
+    """Return what makes a single value a list of one; its error calls them as given: `an address`, `addresses`."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str | Secret):
+            return (value,)
+        if isinstance(value, list | tuple) and value:
+            return value
+        raise ValueError(f"neither {one} nor a list of {many}")
+
+    return BeforeValidator(read)
 
 
 def _all_different(addresses: tuple[_Address, ...]) -> tuple[_Address, ...]:
@@ -116,11 +125,13 @@ def _all_different(addresses: tuple[_Address, ...]) -> tuple[_Address, ...]:
     return addresses
 
 
-SecretUrls = Annotated[tuple[SecretUrl, ...], BeforeValidator(_one_or_many), AfterValidator(_all_different)]
+_ADDRESSES = one_or_many("an address", "addresses")
+
+SecretUrls = Annotated[tuple[SecretUrl, ...], _ADDRESSES, AfterValidator(_all_different)]
 """One address or a list of different ones; always a tuple once it is read."""
-Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_one_or_many), AfterValidator(_all_different)]
+Secrets = Annotated[tuple[Secret, ...], _ADDRESSES, AfterValidator(_all_different)]
 """The same for addresses that are secrets, and no http or https ones."""
-Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_many), AfterValidator(_all_different)]
+Texts = Annotated[tuple[str, ...], _ADDRESSES, AfterValidator(_all_different)]
 """The same for addresses that everybody may see, as those of mailboxes."""
 
 

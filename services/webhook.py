@@ -5,10 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
-from pydantic import field_validator
-
-from services import Field, Payload, Secret, SecretUrls, ServiceBase, ServiceOptions, StandardWebhook
-from services._signature import signing_key
+from services import Field, Payload, SecretUrls, ServiceBase, ServiceOptions, SigningSecrets, StandardWebhook
 
 
 class Service(ServiceBase):
@@ -21,7 +18,9 @@ class Service(ServiceBase):
        the keys `model`, `action`, `product` and `attributes`. Answer with a status of 2xx within 15 seconds;
        the same event may arrive more than once, always with the same `webhook-id`.
     2. `secret`, if you give one, signs each request, so that you can tell that it is ours. It is base64 of 24
-       to 64 random bytes, with or without `whsec_` before it. `openssl rand -base64 32` makes one.
+       to 64 random bytes, with or without `whsec_` before it. `openssl rand -base64 32` makes one. To change it,
+       give a list for a while, the new one first: each request is then signed by both, and a receiver may know
+       either.
 
     Requests are signed by [Standard Webhooks](https://www.standardwebhooks.com/), whose libraries check the
     headers `webhook-id`, `webhook-timestamp` and `webhook-signature` for you.
@@ -36,18 +35,15 @@ class Service(ServiceBase):
             description="The address that receives the events, or a list of several.",
             examples=["https://example.com/sprintly", ["https://example.com/sprintly", "https://example.net/sprintly"]],
         )
-        secret: Secret | None = Field(
+        secret: SigningSecrets | None = Field(
             None,
-            description="Signs each request: base64 of 24 to 64 random bytes, whsec_ before it or not.",
-            examples=["whsec_ZXhhbXBsZSBleGFtcGxlIGV4YW1wbGUh"],
+            description="Signs each request: base64 of 24 to 64 random bytes, whsec_ before it or not; while it "
+            "changes a list of up to 4, the newest first.",
+            examples=[
+                "whsec_ZXhhbXBsZSBleGFtcGxlIGV4YW1wbGUh",
+                ["whsec_YW5vdGhlciBhbm90aGVyIGV4YW1wbGUh", "whsec_ZXhhbXBsZSBleGFtcGxlIGV4YW1wbGUh"],
+            ],
         )
-
-        @field_validator("secret")
-        @classmethod
-        def _holds_a_key(cls, secret: Secret | None) -> Secret | None:
-            if secret is not None:
-                signing_key(secret)
-            return secret
 
     @cached_property
     def signature(self) -> StandardWebhook | None:

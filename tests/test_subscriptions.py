@@ -157,6 +157,13 @@ def test_a_list_of_destinations_becomes_a_subscription_each() -> None:
     assert found[0].service is not found[1].service
 
 
+def test_a_list_that_is_no_destination_goes_to_each_of_them_whole() -> None:
+    secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_YW5vdGhlciBhbm90aGVyIGV4YW1wbGUh"]
+    options = {"urls": ["https://a.example/1", "https://b.example/2"], "secret": ["${NEW}", "${OLD}"]}
+    found = read(text_of(entry(service="webhook", options=options)), NEW=secrets[0], OLD=secrets[1])
+    assert [[one.get_secret_value() for one in each.service.options.secret] for each in found] == [secrets] * 2
+
+
 def test_a_list_of_one_is_a_list_and_a_text_keeps_the_id() -> None:
     single, listed = read(
         text_of(

@@ -26,4 +26,4 @@ def test_each_option_has_its_type_in_words() -> None:
 def test_a_list_of_secret_addresses_is_one() -> None:
     urls, secret = described(get_available_services()["webhook"].Options)
     assert (urls.type, urls.required, urls.secret) == ("address, or a list of them", True, True)
-    assert (secret.type, secret.required, secret.secret) == ("text", False, True)
+    assert (secret.type, secret.required, secret.secret) == ("text, or a list of them", False, True)

@@ -35,6 +35,32 @@ def test_the_signature_is_the_hmac_of_id_timestamp_and_body(key: bytes, body: by
         assert signature == f"v1,{base64.b64encode(expected).decode()}"
 
 
+@given(keys=st.lists(st.binary(min_size=24, max_size=64), min_size=1, max_size=4, unique=True), body=st.binary())
+def test_several_secrets_sign_each_for_itself_in_their_order(keys: list[bytes], body: bytes) -> None:
+    secrets = [Secret(f"whsec_{base64.b64encode(key).decode()}") for key in keys]
+    alone = [StandardWebhook(secret).headers("id", 7, body) for secret in secrets]
+    assert StandardWebhook(iter(secrets)).headers("id", 7, body) == {
+        **alone[0],
+        "webhook-signature": " ".join(headers["webhook-signature"] for headers in alone),
+    }
+
+
+@pytest.mark.parametrize(
+    ("secrets", "problem"),
+    [
+        ([], "0 secrets instead of 1 to 4"),
+        ([SECRET] * 5, "5 secrets instead of 1 to 4"),
+        ([SECRET, SECRET], "numbers 1 and 2 are the same secret"),
+        (["hunter2"], "not base64, with or without whsec_ before it"),
+        ([SECRET, "hunter2"], "number 2: not base64, with or without whsec_ before it"),
+    ],
+)
+def test_what_several_secrets_cannot_be(secrets: list[str], problem: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        StandardWebhook(secrets)
+    assert str(caught.value) == problem
+
+
 @pytest.mark.parametrize(
     ("secret", "problem"),
     [
