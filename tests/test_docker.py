@@ -77,6 +77,9 @@ def test_the_sample_receiver_takes_what_we_signed_and_nothing_else(receiver: Mod
     assert not receiver.is_genuine(secret, signed("b" * 32, BODY, now), BODY)
     assert not receiver.is_genuine(secret, signed(secret, BODY, now - 600), BODY)
     assert not receiver.is_genuine(secret, Message(), BODY)
+    for timestamp in ("soon", "9" * 400, "9" * 5_000):
+        good.replace_header("webhook-timestamp", timestamp)
+        assert not receiver.is_genuine(secret, good, BODY)
 
 
 def test_the_sample_receiver_takes_one_of_several_signatures(receiver: ModuleType, secret: str) -> None:
