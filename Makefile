@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz forbidden chaos bench bench-operator bench-owed lint types format wheel image check lock clean
+.PHONY: help demo test fuzz forbidden chaos bench bench-operator bench-owed lint types format wheel image sbom audit check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,7 +85,10 @@ image: ## Build the Docker image; BASE_IMAGE, REQUIREMENTS and PIP_INDEX_URL are
 	--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
 
-check: lint types wheel test ## What CI runs: lint, types, wheel, test.
+audit: $(READY) ## Hold the lock files against what pip's index serves (ARGS=--full fails where that tells of no vulnerabilities).
+	@$(BIN)/python deploy/supply/audit.py requirements*.lock $(REFERENCES).lock $(ARGS)
+
+check: lint types audit wheel test ## What CI runs: lint, types, audit, wheel, test.
 
 lock: ## Make the lock files anew from pyproject.toml (ARGS=--upgrade takes the newest versions).
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || $(call refuse,The oldest Python \
