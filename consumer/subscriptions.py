@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
 from consumer.errors import ConfigurationError
-from consumer.strictyaml import read_yaml
+from consumer.strictyaml import read_yaml, shown
 from services import (
     OptionsError,
     RecordingSession,
@@ -30,6 +30,10 @@ _T = TypeVar("_T")
 FIELDS = ("id", "product", "service", "events", "options", "order", "enabled")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 """`#` is not in it: it divides the id in the file from the destination in the ids made of it."""
+LARGEST = 32 * 1024 * 1024
+"""Bytes of a file: 100,000 subscriptions of 300 bytes each."""
+MOST_TOLD = 100
+"""Problems that are told one by one."""
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 
 
@@ -74,7 +78,7 @@ def load_options(
     """
     values, problems = read_yaml(_read(path, "options file"))
     if problems:
-        raise ConfigurationError(*(f"{path}: {problem}" for problem in problems))
+        raise _wrong(str(path), problems)
     return subscribe(service, {} if values is None else values, environ, services, source=str(path))
 
 
@@ -86,13 +90,24 @@ def subscribe(
     entry = _Entry(values, environ, _available() if services is None else services)
     found = entry.subscriptions()
     if entry.problems:
-        raise ConfigurationError(*(f"{source}: {problem}" for problem in entry.problems))
+        raise _wrong(source, entry.problems)
     return tuple(found)
+
+
+def _wrong(source: str, problems: Sequence[str]) -> ConfigurationError:
+    told = [f"{source}: {problem}" for problem in problems[:MOST_TOLD]]
+    if len(problems) > MOST_TOLD:
+        told.append(f"{source}: and {len(problems) - MOST_TOLD:,} more problems")
+    return ConfigurationError(*told)
 
 
 def _read(path: str | Path, what: str, hint: str = "") -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ConfigurationError(f"{path}: the {what} is larger than {LARGEST >> 20} MiB")
+        return content.decode()
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: there is no such {what}{hint}") from None
     except UnicodeDecodeError:
@@ -118,7 +133,7 @@ def parse_subscriptions(
     if document is not None or not problems:
         reader.read(document)
     if problems := [*problems, *reader.problems]:
-        raise ConfigurationError(*(f"{source}: {problem}" for problem in problems))
+        raise _wrong(source, problems)
     return tuple(reader.subscriptions)
 
 
@@ -144,7 +159,7 @@ class _Reader:
             self.problems.append("the file is not a mapping with the key subscriptions")
             return
         unknown = (key for key in document if key != "subscriptions")
-        self.problems.extend(f"{key} is not a key of this file, which has subscriptions" for key in unknown)
+        self.problems.extend(f"{shown(key)} is not a key of this file, which has subscriptions" for key in unknown)
         entries = document["subscriptions"]
         if not isinstance(entries, list):
             self.problems.append("subscriptions is not a list")
@@ -216,7 +231,7 @@ class _Entry:
             self.problems.append("options is not a mapping")
             return
         values, unset = _expand(values, self._environ)
-        self.problems.extend(f"option {field} {text}" for field, text in unset)
+        self.problems.extend(f"{_option(field)} {text}" for field, text in unset)
         try:
             options = service.read_options(values)
         except OptionsError as error:
@@ -280,16 +295,17 @@ def _enabled(value: object) -> bool:
 
 
 def _unknown_field(key: object) -> str:
-    close = difflib.get_close_matches(str(key), FIELDS, 1)
+    name = shown(key)
+    close = difflib.get_close_matches(name, FIELDS, 1)
     hint = f"; did you mean {close[0]}?" if close else f", which has {', '.join(FIELDS)}"
-    return f"{key} is not a field of a subscription{hint}"
+    return f"{name} is not a field of a subscription{hint}"
 
 
 def _unknown_service(name: str, services: Iterable[str]) -> str:
-    names = sorted(services)
-    close = difflib.get_close_matches(name, names, 1)
+    names, said = sorted(services), shown(name)
+    close = difflib.get_close_matches(said, names, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{name} is not known{hint} (available: {', '.join(names) or 'none'})"
+    return f"{said} is not known{hint} (available: {', '.join(names) or 'none'})"
 
 
 def _destinations(options: ServiceOptions, values: dict[Any, Any]) -> Iterator[tuple[str, ServiceOptions]]:
@@ -321,7 +337,7 @@ def _expand(values: dict[Any, Any], environ: Mapping[str, str]) -> tuple[dict[An
             problems.append((path, "has a ${ without a name and }; a plain ${ is written $${"))
             return match[0]
         if match[1] not in environ:
-            problems.append((path, f"needs the environment variable {match[1]}, which is not set"))
+            problems.append((path, f"needs the environment variable {shown(match[1])}, which is not set"))
             return match[0]
         return environ[match[1]]
 
@@ -333,4 +349,4 @@ def _top(field: str) -> str:
 
 
 def _option(field: str) -> str:
-    return field if field == "options" else f"option {field}"
+    return field if field == "options" else f"option {shown(field)}"

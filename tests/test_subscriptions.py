@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from consumer.errors import ConfigurationError
+from consumer.strictyaml import MOST
 from consumer.subscriptions import Subscription, load_subscriptions, parse_subscriptions
 from services import Field, RecordingSession, Secret, SecretUrl, ServiceBase, ServiceOptions, listen_to, record
 from services.webhook import Service as Webhook
@@ -400,3 +403,67 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, expected
     with pytest.raises(ConfigurationError) as caught:
         load_subscriptions(tmp_path / name, {}, SERVICES)
     assert str(caught.value) == f"{tmp_path / name}: {expected}"
+
+
+# Files that are made to do harm
+
+
+LAUGHS = "".join(f"{name}: &{name} [*{before}, *{before}]\n" for before, name in pairwise("abcdefghij"))
+BOMBS = {
+    "a billion laughs": (f"a: &a [ha, ha]\n{LAUGHS}", "line 1: anchors and aliases"),
+    "nested brackets": ("[" * 100_000, "nest"),
+    "nested braces": ("{a: " * 100_000, "line 1: nested deeper than 20 levels"),
+    "nested dashes": ("- " * 100_000, "line 1: nested deeper than 20 levels"),
+    "nested questions": ("? " * 100_000, "line 1: nested deeper than 20 levels"),
+    "a function to call": ('!!python/object/apply:os.system ["true"]', "line 1: tags (!) are not allowed"),
+    "a huge key": (f'{{? "{"k" * 900_000}" : 1, subscriptions: []}}', "kkk... is not a key of this file"),
+    "a key that commands the terminal": ('{"\\e[31m": 1, subscriptions: []}', "\ufffd[31m is not a key of this file"),
+    "a huge service": (
+        f"subscriptions: [{{id: a, product: 1, service: {'s' * 900_000}, options: {{}}}}]",
+        "sss... is not known",
+    ),
+    "a huge option": (f"subscriptions: [{{id: a, product: 1, service: chat, options: {{{'o' * 900}: 1}}}}]", "ooo..."),
+    "keys to merge": ("subscriptions: [{<<: {id: a}}]", "<< is not a field of a subscription"),
+    "a number of many digits": (f"subscriptions: [{'9' * 500_000}]", "looks like a number and is none"),
+    "a number to the base of 60": (f"subscriptions: [{'59:' * 300_000}59]", "subscription number 1"),
+    "a broken number to the base of 60": (f"subscriptions: [{'59:' * 300_000}59.5]", "subscription number 1"),
+    "too many values": ("subscriptions: [" + "[]," * MOST, "line 1: more than 2,000,000 values up to here"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_in_short_sentences(bomb: str) -> None:
+    text, expected = BOMBS[bomb]
+    found = problems(text)
+    assert expected in "\n".join(found)
+    assert max(map(len, found)) < 300
+
+
+@pytest.mark.parametrize("content", [b"subscriptions: \xff", "subscriptions: []".encode("utf-16")])
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    (path := tmp_path / "s.yaml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is not UTF-8 text"):
+        load_subscriptions(path, {}, SERVICES)
+
+
+@pytest.mark.parametrize("size", [100_000_000, None])
+def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path: Path, size: int | None) -> None:
+    path = Path("/dev/zero")
+    if size:
+        with (path := tmp_path / "s.yaml").open("wb") as file:
+            file.truncate(size)
+    with pytest.raises(ConfigurationError, match=r"the subscriptions file is larger than 32 MiB"):
+        load_subscriptions(path, {}, SERVICES)
+
+
+def test_of_very_many_problems_the_first_are_told_and_the_others_counted() -> None:
+    found = problems("subscriptions:\n" + "- 5\n" * 100_000)
+    assert found[0] == "subscription number 1: it is not a mapping"
+    assert found[99:] == ["subscription number 100: it is not a mapping", "and 99,900 more problems"]
+
+
+def test_very_many_subscriptions_are_read_and_garbage_is_collected_afterwards() -> None:
+    line = '- {{id: s{0}, product: {0}, service: chat, options: {{url: "https://a.example/{0}"}}}}\n'
+    found = read("subscriptions:\n" + "".join(map(line.format, range(10_000))))
+    assert (len(found), found[-1].id, found[-1].product) == (10_000, "s9999", 9999)
+    assert gc.isenabled()
