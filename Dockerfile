@@ -24,8 +24,9 @@ RUN python -m venv --without-pip /opt/sprintly \
 # requirements-apprise.lock has what the service apprise needs as well.
 ARG REQUIREMENTS=requirements.lock
 COPY $REQUIREMENTS ./
-RUN python -m pip --python /opt/sprintly/bin/python install --require-hashes --requirement $REQUIREMENTS
-# The build backend comes by hash as well; the lock of the development tools has it.
+RUN python -m pip --python /opt/sprintly/bin/python install --require-hashes --report installed.json --requirement $REQUIREMENTS
+# The build backend, and what writes the bill of materials, come by hash as well; the lock of the development tools has
+# them.
 COPY requirements-dev.lock ./
 RUN python -m pip --python tools/bin/python install --require-hashes --requirement requirements-dev.lock
 COPY LICENSE README.md pyproject.toml ./
@@ -34,6 +35,8 @@ COPY schemas schemas
 COPY services services
 RUN tools/bin/python -m build --wheel --no-isolation --outdir dist . \
  && python -m pip --python /opt/sprintly/bin/python install --no-deps dist/*.whl
+COPY deploy/supply/sbom.py ./
+RUN tools/bin/python sbom.py /opt/sprintly --installed installed.json --output /opt/sprintly/sbom.cdx.json
 
 FROM ${BASE_IMAGE}
 ENV PATH=/opt/sprintly/bin:$PATH \
@@ -64,4 +67,5 @@ LABEL org.opencontainers.image.title="sprintly-services" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="${BASE_IMAGE}"
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      ly.sprint.services.sbom="/opt/sprintly/sbom.cdx.json"

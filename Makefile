@@ -85,6 +85,13 @@ image: ## Build the Docker image; BASE_IMAGE, REQUIREMENTS and PIP_INDEX_URL are
 	--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
 
+sbom: $(READY) ## Write build/sbom.cdx.json: all that the image gets, as CycloneDX (REQUIREMENTS=requirements-apprise.lock with Apprise).
+	@rm -rf build/sbom && mkdir -p build && $(BIN)/python -m venv --without-pip build/sbom
+	@$(BIN)/python $(PIP) --python build/sbom/bin/python install --quiet --require-hashes --report build/sbom/installed.json \
+	-r $(or $(REQUIREMENTS),requirements.lock)
+	@$(BIN)/python deploy/supply/sbom.py build/sbom --installed build/sbom/installed.json --output build/sbom.cdx.json
+	@echo "build/sbom.cdx.json has what is installed by $(or $(REQUIREMENTS),requirements.lock)"
+
 audit: $(READY) ## Hold the lock files against what pip's index serves (ARGS=--full fails where that tells of no vulnerabilities).
 	@$(BIN)/python deploy/supply/audit.py requirements*.lock $(REFERENCES).lock $(ARGS)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from locks import read_lock
+from packaging.utils import canonicalize_name
 from stack import BASE, ROOT, Stack, build, docker, eventually, inspect, running
 
 pytestmark = pytest.mark.kafka
@@ -16,6 +21,7 @@ DELAY = 0.1  # seconds until the receiver answers
 MB = 1_000_000
 LOCKED_UP = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 SAMPLES = ["--volume", f"{ROOT}/deploy/compose:/etc/sprintly:ro", "--env", "WEBHOOK_SECRET"]
+INSTALLED = "import importlib.metadata as m, json; print(json.dumps([[d.name, d.version] for d in m.distributions()]))"
 ASK = ["python", "-IS", "/opt/sprintly/health.py"]
 
 
@@ -67,6 +73,22 @@ def test_what_built_the_image_is_not_in_it(image: str) -> None:
     environ = inspect("image", image, ".Config.Env")
     assert [line for line in environ if line.startswith(("PIP_INDEX", "PIP_EXTRA", "PIP_TRUSTED"))] == []
     assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", "ls -A /etc/sprintly && test ! -e /build") == ""
+
+
+def test_the_image_lists_exactly_what_is_installed_in_it(image: str) -> None:
+    place = inspect("image", image, ".Config.Labels")["ly.sprint.services.sbom"]
+    text = docker("run", "--rm", "--entrypoint", "cat", image, place)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bill = json.loads(text)
+    listed = [bill["metadata"]["component"], *bill["components"]]
+    installed = json.loads(docker("run", "--rm", "--entrypoint", "python", image, "-c", INSTALLED))
+    assert sorted([part["name"], part["version"]] for part in listed) == sorted(installed)
+    locked = {pin.name: pin.hashes for pin in read_lock(ROOT / "requirements.lock")}
+    assert {canonicalize_name(part["name"]) for part in bill["components"]} == locked.keys()
+    for part in bill["components"]:
+        assert part["hashes"][0]["content"] in locked[canonicalize_name(part["name"])]
+    within = {library["name"] for part in bill["components"] for library in part.get("components", ())}
+    assert {"librdkafka", "libcurl", "OpenSSL"} <= within
 
 
 def test_a_replica_without_kafka_is_healthy_and_not_ready_and_stops_when_told_to(replica: str) -> None:
