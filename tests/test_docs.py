@@ -45,12 +45,12 @@ def test_each_command_stands_in_the_readme(command: str) -> None:
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
-    documents = [README, *((ROOT / "docs").rglob("*.md"))]
     missing = []
-    for document in documents:
-        text, base = (document, ROOT) if isinstance(document, str) else (document.read_text("utf-8"), document.parent)
-        targets = [part.split(")")[0] for part in text.split("](")[1:]]
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        targets = [part.split(")")[0] for part in document.read_text("utf-8").split("](")[1:]]
         missing += [
-            t for t in targets if "://" not in t and not t.startswith("#") and not (base / t.split("#")[0]).exists()
+            f"{document.name}: {t}"
+            for t in targets
+            if "://" not in t and not t.startswith("#") and not (document.parent / t.split("#")[0]).exists()
         ]
     assert missing == []
