@@ -14,6 +14,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -469,9 +470,14 @@ class _Multi:
                 # A hang-up or an error is for libcurl to find out, by reading and writing.
                 self._multi.socket_action(fd, _ACTIONS.get(events, pycurl.CSELECT_IN | pycurl.CSELECT_OUT))
             else:  # most likely the other side has closed an idle connection: libcurl notices when it wants to use it
-                self._poller.unregister(fd)
-                del self._watched[fd]
+                self._forget(fd)
         self._collect()
+
+    def _forget(self, fd: int) -> None:
+        """Take a socket out of the poller, unless libcurl has closed it since it was polled, which does so as well."""
+        del self._watched[fd]
+        with suppress(OSError):
+            self._poller.unregister(fd)
 
     def _collect(self) -> None:
         _, succeeded, failed = self._multi.info_read()

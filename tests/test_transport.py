@@ -316,6 +316,55 @@ def test_idle_connections_that_the_other_side_closes_keep_the_loop_quiet_and_are
         runner.run(main())
 
 
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="no epoll here")
+def test_an_idle_connection_that_is_closed_between_being_polled_and_being_looked_at_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As libcurl does where what it is told of one socket has it close another."""
+    epoll, idle, closed = select.epoll, set[int](), list[int]()
+
+    class Late:
+        def __init__(self) -> None:
+            self._epoll = epoll()
+            self.modify, self.unregister = self._epoll.modify, self._epoll.unregister
+            self.fileno, self.close = self._epoll.fileno, self._epoll.close
+
+        def register(self, fd: int, events: int) -> None:
+            idle.add(fd)
+            self._epoll.register(fd, events)
+
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            found = self._epoll.poll(timeout)
+            for fd in {fd for fd, _ in found} & idle if answered else ():
+                os.close(fd)
+                closed.append(fd)
+            return found
+
+    monkeypatch.setattr(select, "epoll", Late)
+    answered = False
+
+    async def main() -> None:
+        nonlocal answered
+        async with transport() as sender:
+            with Receiver() as receiver:
+                await answer_to(sender, get(receiver.url))
+                answered = True  # what comes from now on is the end of the idle connection
+            async with asyncio.timeout(5):
+                while not closed:
+                    await asyncio.sleep(0.01)
+            answered = False
+            with Receiver() as receiver:
+                answer = await answer_to(sender, get(receiver.url))
+                assert answer.status == 204
+
+    problems: list[dict[str, Any]] = []
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_exception_handler(lambda _loop, problem: problems.append(problem))
+        runner.run(main())
+
+    assert (len(closed), problems) == (1, [])
+
+
 def test_very_many_requests_are_in_flight_at_once_and_each_is_answered_once() -> None:
     answers: list[int] = []
 
