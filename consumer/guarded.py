@@ -7,14 +7,17 @@ The transport asks the same policy at the same place: where the address that is 
 from __future__ import annotations
 
 import errno
+import http.client
+import io
+import smtplib
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import cache, cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
@@ -26,6 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from consumer.deadline import Deadline
 from consumer.egress import EgressPolicy
 from consumer.proxy import ProxyRefused, tunnel
 from consumer.settings.values import ServerUrl
@@ -37,7 +41,15 @@ Resolve: TypeAlias = Callable[[str, int], Sequence[AddressInfo]]
 Options: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 """What `socket.setsockopt` is called with."""
 
+Connect: TypeAlias = Callable[[str, int, float | None, Options], socket.socket]
+"""What `Guard.connect` is."""
+
 _READ_AT_ONCE = 16_384  # bytes of an answer
+# What urllib3 and http.client read without a bound, chunks' sizes for one: http.client's own for a line of a head.
+_LONGEST_LINE = 65_536
+_MOST_LINES = 1_000  # in a row: ten heads of http.client's most headers
+# What a peer did say counts, however late it was: HTTPError has a status, the others a mail server's code.
+_ANSWERS = (requests.HTTPError, smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused)
 
 
 class Refused(Exception):
@@ -108,8 +120,10 @@ class Guard:
             raise
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self, deadline: Deadline | None = None) -> Iterator[None]:
         """Have connections that a library opens by itself meanwhile judged as well, in this context.
+
+        They end by the `deadline`, if there is one.
 
         Python tells of each before it is made, whoever makes it, by the address itself: one that is not permitted
         fails with an OSError, and so does one by a name, of which nobody knows yet where it leads. Where the library
@@ -117,7 +131,7 @@ class Guard:
         context, nor of what C code connects to by itself.
         """
         _have_python_tell()
-        watch = _Watch(self._policy)
+        watch = _Watch(self._policy, deadline)
         token = _watch.set(watch)
         try:
             yield
@@ -134,33 +148,13 @@ class Guard:
         except UnicodeError:  # a label that is empty or too long
             raise Refused(f"no connection to {host}: that is not the name of a host") from None
 
-    @cached_property
-    def pools(self) -> Mapping[str, type[HTTPConnectionPool]]:
-        """The connection pools that urllib3 is to use for each scheme; their connections are this guard's."""
-        guard = self
-
-        class GuardedConnection(HTTPConnection):
-            def _new_conn(self) -> socket.socket:
-                return _connected(guard, self)
-
-        class GuardedTlsConnection(HTTPSConnection):
-            def _new_conn(self) -> socket.socket:
-                return _connected(guard, self)
-
-        class GuardedPool(HTTPConnectionPool):
-            ConnectionCls = GuardedConnection
-
-        class GuardedTlsPool(HTTPSConnectionPool):
-            ConnectionCls = GuardedTlsConnection
-
-        return {"http": GuardedPool, "https": GuardedTlsPool}
-
 
 class _Watch:
     """What became of the addresses that a library wanted to connect to."""
 
-    def __init__(self, policy: EgressPolicy) -> None:
+    def __init__(self, policy: EgressPolicy, deadline: Deadline | None) -> None:
         self._policy = policy
+        self._deadline = deadline
         self.permitted = False
         self.refused = ""
 
@@ -172,6 +166,11 @@ class _Watch:
             raise PermissionError(errno.EACCES, reason)
         self.permitted = True
 
+    def bind(self, connection: socket.socket) -> None:
+        """Have a connection that is about to be made end in time."""
+        if self._deadline is not None:
+            self._deadline.bind(connection)
+
 
 _watch: ContextVar[_Watch | None] = ContextVar("_watch", default=None)
 # Their second argument is the address: https://docs.python.org/3/library/audit_events.html
@@ -181,6 +180,8 @@ _CONNECTING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
     if event in _CONNECTING and (watch := _watch.get()) is not None and arguments[1] is not None:
         watch.judge(arguments[1])
+        if event == "socket.connect":
+            watch.bind(arguments[0])
 
 
 @cache
@@ -220,11 +221,71 @@ def _opened(info: AddressInfo, deadline: float | None, options: Options) -> sock
     return opened
 
 
-def _connected(guard: Guard, connection: HTTPConnection) -> socket.socket:
+class _Lines(io.BufferedReader):
+    """An answer as its readers have it, of whose lines there are not endlessly many, and none is endless.
+
+    http.client reads one head of 100 after the other, and urllib3 trailers and the size of a chunk up to a line's end,
+    which may never come.
+    """
+
+    _in_a_row = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return a line, or as much of it as there may be; raises HTTPException after too many."""
+        self._in_a_row += 1
+        if self._in_a_row > _MOST_LINES:
+            raise http.client.HTTPException(f"more than {_MOST_LINES} lines without a body between them")
+        return super().readline(_LONGEST_LINE + 1 if size is None or size < 0 else size)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return a piece of a body: what follows is counted anew."""
+        self._in_a_row = 0
+        return super().read(size)
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is read with bounds."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **settings: Any) -> None:
+        super().__init__(sock, *args, **settings)
+        self.fp = _Lines(self.fp.detach())  # a BufferedReader that has read nothing yet
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+    def __init__(self, *args: Any, connect: Connect, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._open = connect
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self._open, self)
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _Response
+
+    def __init__(self, *args: Any, connect: Connect, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._open = connect
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self._open, self)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+def _connected(connect: Connect, connection: HTTPConnection) -> socket.socket:
     """Do what urllib3's `_new_conn` does, the one place where it opens a socket, and raise what that raises."""
     host = connection.host
     try:
-        return guard.connect(host, connection.port, connection.timeout, connection.socket_options or ())
+        return connect(host, connection.port, connection.timeout, connection.socket_options or ())
     except socket.gaierror as error:
         raise NameResolutionError(host, connection, error) from error
     except TimeoutError as error:
@@ -234,13 +295,15 @@ def _connected(guard: Guard, connection: HTTPConnection) -> socket.socket:
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Sends by connections of `guard`, trusts `ca_bundle`, and cuts an answer's body after `answer_limit` bytes.
+    """Sends by what `connect` opens, trusts `ca_bundle`, and cuts an answer's body after `answer_limit` bytes.
 
-    Raises Refused for an address that is not permitted, and ServiceError for a proxy or a waived certificate.
+    Raises Refused for an address that is not permitted, and ServiceError for a proxy or a waived certificate. An answer
+    that is not there by the `deadline` is none: ReadTimeout is raised.
     """
 
-    def __init__(self, guard: Guard, ca_bundle: Path, answer_limit: int) -> None:
-        self._guard = guard
+    def __init__(self, connect: Connect, ca_bundle: Path, answer_limit: int, deadline: Deadline) -> None:
+        self._connect = connect
+        self._deadline = deadline
         self._ca_bundle = ca_bundle
         self._answer_limit = answer_limit
         super().__init__()
@@ -248,7 +311,8 @@ class GuardedAdapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         """Make the pools, of guarded connections."""
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._guard.pools
+        pools = {"http": partial(_Pool, connect=self._connect), "https": partial(_TlsPool, connect=self._connect)}
+        self.poolmanager.pool_classes_by_scheme = pools
 
     def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> NoReturn:
         """Refuse: only the proxy would know which address is really connected to."""
@@ -270,6 +334,8 @@ class GuardedAdapter(HTTPAdapter):
         response = super().send(request, stream, timeout, trusted, cert, proxies)
         if not stream:
             _read(response, self._answer_limit)
+            if self._deadline.passed:  # a body without a length ends where the connection was shut
+                raise requests.ReadTimeout("the answer was not complete in time", request=request)
         return response
 
 
@@ -290,6 +356,9 @@ class GuardedSession(PingSession):
     Only addresses that `guard` permits are connected to (else Refused is raised), at each request anew, without proxies
     or logins from the environment. `delivery_id` goes out as `webhook-id`. `ca_bundle` is a PEM file of the authorities
     to trust, certifi's by default. A body is cut after `answer_limit` bytes, unless the service asks for a stream.
+
+    `attempt_timeout` seconds after it was made, whatever it has connected to is shut: those who wait for an answer get
+    an error, and what leaves the session's `with` block then is a TimeoutError. Time-outs besides bound the silence.
     """
 
     def __init__(
@@ -300,6 +369,7 @@ class GuardedSession(PingSession):
         user_agent: str = "sprintly-services",
         connect_timeout: float = 5.0,
         read_timeout: float = 15.0,
+        attempt_timeout: float = 15.0,
         answer_limit: int = 65_536,
         ca_bundle: Path | None = None,
     ) -> None:
@@ -307,10 +377,11 @@ class GuardedSession(PingSession):
         self.delivery_id = delivery_id
         self.timeout = (connect_timeout, read_timeout)
         self._guard = guard
+        self._deadline = Deadline(attempt_timeout)
         self._ca_bundle = ca_bundle or Path(certifi.where())
         self.trust_env = False
         self.headers["User-Agent"] = user_agent
-        adapter = GuardedAdapter(guard, self._ca_bundle, answer_limit)
+        adapter = GuardedAdapter(self._opened, self._ca_bundle, answer_limit, self._deadline)
         for prefix in ("http://", "https://"):
             super().mount(prefix, adapter)
 
@@ -319,8 +390,19 @@ class GuardedSession(PingSession):
 
     def connect(self, host: str, port: int) -> socket.socket:
         """Return a connection to a permitted address of `host`; raises Refused where it has none, and OSError."""
-        opened = self._guard.connect(host, port, self.timeout[0])
+        opened = self._opened(host, port, self.timeout[0])
         opened.settimeout(self.timeout[1])
+        return opened
+
+    def _opened(self, host: str, port: int, timeout: float | None, options: Options = ()) -> socket.socket:
+        left = self._deadline.left
+        opened = self._guard.connect(host, port, left if timeout is None else min(timeout, left), options)
+        try:
+            self._deadline.bind(opened)
+        except BaseException:
+            opened.close()
+            raise
+        opened.settimeout(timeout)
         return opened
 
     def tls_context(self) -> ssl.SSLContext:
@@ -329,4 +411,12 @@ class GuardedSession(PingSession):
 
     def guarded(self) -> AbstractContextManager[None]:
         """Have what a library connects to by itself judged by the same guard."""
-        return self._guard.watching()
+        return self._guard.watching(self._deadline)
+
+    def __exit__(self, *raised: Any) -> None:
+        """Close all connections; raises TimeoutError in place of an error that comes of the deadline."""
+        super().__exit__(*raised)
+        error, passed = raised[1], self._deadline.passed
+        self._deadline.release()
+        if passed and isinstance(error, OSError) and not isinstance(error, _ANSWERS):
+            raise TimeoutError from error

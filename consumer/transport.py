@@ -45,7 +45,8 @@ _WRONG_LOGIN = "the egress proxy asks for other credentials (SPRINTLY_EGRESS_PRO
 _TOO_LARGE = "the request's URL, or a header of it, is too large for libcurl"  # 8 MB
 
 _SOCKET_BAD: int = pycurl.SOCKET_BAD
-_CURLE_HTTP2_STREAM = 92  # has no name in pycurl
+_CURLE_HTTP2_STREAM = 92  # these have no names in pycurl
+_CURLE_TOO_LARGE = 100  # a line of 100 KB, 300 KB or 5,000 lines of a head, interim answers and trailers included
 _SENTENCES = {
     pycurl.E_UNSUPPORTED_PROTOCOL: "{host} answered without a status line",  # HTTP/0.9
     pycurl.E_COULDNT_RESOLVE_PROXY: "the name of the egress proxy could not be resolved",
@@ -54,6 +55,7 @@ _SENTENCES = {
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "{host} gave an answer that is not HTTP",  # of HTTP too, whatever its name says
     pycurl.E_HTTP2: "{host} broke the rules of HTTP/2",
     _CURLE_HTTP2_STREAM: "{host} broke off its answer (HTTP/2)",
+    _CURLE_TOO_LARGE: "the headers of {host}'s answer are too large",
     pycurl.E_PARTIAL_FILE: "{host} closed the connection before the end of its answer",
     pycurl.E_GOT_NOTHING: "{host} closed the connection without an answer",
     pycurl.E_SEND_ERROR: "the connection to {host} broke while sending{cause}",

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import smtplib
 import socket
 from collections.abc import Iterator
@@ -18,6 +20,9 @@ from services._session import Session
 Security: TypeAlias = Literal["starttls", "tls", "none"]
 
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+_LONGEST_LINE = 8_192  # as for smtplib, which takes a longer one for a refusal; RFC 5321 has 512
+_MOST_LINES = 100  # of one reply: smtplib keeps all of them; an EHLO's has some twenty
 
 
 @contextlib.contextmanager
@@ -49,6 +54,14 @@ class _Client(smtplib.SMTP):
         self._security = security
         super().__init__(host, port)
 
+    def getreply(self) -> tuple[int, bytes]:
+        """Return the server's next reply; one without an end raises SMTPServerDisconnected."""
+        if self.file is None:
+            assert self.sock is not None
+            self.file = _Replies(self.sock.makefile("rb").detach())
+        self.file.lines = 0
+        return super().getreply()
+
     def _get_socket(self, host: str, port: int, timeout: object) -> socket.socket:
         """Return what smtplib is to speak over; SMTP_SSL overrides the same."""
         opened = self._session.connect(host, port)
@@ -61,6 +74,20 @@ class _Client(smtplib.SMTP):
             opened.close()
             raise
         return opened
+
+
+class _Replies(io.BufferedReader):
+    """What a mail server says; a line that breaks off is none."""
+
+    lines = 0
+
+    def readline(self, _size: int | None = -1, /) -> bytes:
+        """Return a line, or nothing where the connection ended; raises OSError for what has no end."""
+        self.lines += 1
+        line = super().readline(_LONGEST_LINE)
+        if self.lines > _MOST_LINES or len(line) == _LONGEST_LINE:
+            raise OSError(errno.EMSGSIZE, "a reply without an end")
+        return line if line.endswith(b"\n") else b""
 
 
 def _require_private(address: str) -> None:

@@ -161,6 +161,7 @@ def _sessions(settings: Settings) -> Callable[[str], GuardedSession]:
         Guard(EgressPolicy(settings.egress_allow), proxy=settings.egress_proxy),
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.attempt_timeout,
+        attempt_timeout=settings.attempt_timeout,
         answer_limit=settings.answer_limit,
         ca_bundle=_ca_bundle(settings),
     )
