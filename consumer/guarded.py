@@ -333,7 +333,11 @@ class GuardedAdapter(HTTPAdapter):
         trusted = str(self._ca_bundle) if verify is True else verify
         response = super().send(request, stream, timeout, trusted, cert, proxies)
         if not stream:
-            _read(response, self._answer_limit)
+            try:
+                _read(response, self._answer_limit)
+            except requests.RequestException as error:
+                error.request = request  # without it nobody knows whose answer that was
+                raise
             if self._deadline.passed:  # a body without a length ends where the connection was shut
                 raise requests.ReadTimeout("the answer was not complete in time", request=request)
         return response

@@ -372,6 +372,7 @@ class _PortablePoller:
 
 # Poller events (epoll's numbers) by libcurl's and the selectors' (which are the same), and back.
 _EVENTS = {pycurl.POLL_IN: 1, pycurl.POLL_OUT: 4, pycurl.POLL_INOUT: 5}
+_WRITABLE = _EVENTS[pycurl.POLL_OUT]
 _ACTIONS = {1: pycurl.CSELECT_IN, 4: pycurl.CSELECT_OUT, 5: pycurl.CSELECT_IN | pycurl.CSELECT_OUT}
 
 
@@ -391,6 +392,7 @@ class _Multi:
         self._ended = ended
         self._poller: Any = select.epoll() if hasattr(select, "epoll") else _PortablePoller()
         self._watched: dict[int, bool] = {}  # each socket in the poller, and whether libcurl waits for it
+        self._multiplexed: set[int] = set()  # those that speak HTTP/2
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
         self._rings_at = inf  # when `_timer` calls libcurl, in the loop's time; too early does no harm
@@ -439,14 +441,18 @@ class _Multi:
         if fd in self._watched:
             self._watch_again(fd, events)
         else:
-            self._poller.register(fd, events)
+            self._watch_new(fd, events)
         self._watched[fd] = True
+
+    def _watch_new(self, fd: int, events: int) -> None:
+        self._multiplexed.discard(fd)
+        self._poller.register(fd, events)
 
     def _watch_again(self, fd: int, events: int) -> None:
         try:
             self._poller.modify(fd, events)
         except FileNotFoundError:  # it was closed while nobody waited for it: this is a new one of the same number
-            self._poller.register(fd, events)
+            self._watch_new(fd, events)
 
     def _on_timer(self, milliseconds: int) -> None:
         """Called by libcurl to say when it wants to be called again; a negative number means not at all."""
@@ -460,6 +466,7 @@ class _Multi:
             self._timer = self._loop.call_at(due, self._on_ring)
 
     def _on_ring(self) -> None:
+        self._shut_unasked(self._poller.poll(0))  # what begins now may be about to use one of them
         self._timer, self._rings_at = None, inf
         self._multi.socket_action(
             pycurl.SOCKET_TIMEOUT, 0
@@ -467,22 +474,46 @@ class _Multi:
         self._collect()
 
     def _on_ready(self) -> None:
-        for fd, events in self._poller.poll(0):
-            if self._watched[fd]:
+        ready = self._poller.poll(0)
+        self._shut_unasked(ready)  # first: what libcurl does may give its number to a file of somebody else's
+        for fd, events in ready:
+            if self._watched.get(fd):
                 # A hang-up or an error is for libcurl to find out, by reading and writing.
                 self._multi.socket_action(fd, _ACTIONS.get(events, pycurl.CSELECT_IN | pycurl.CSELECT_OUT))
-            else:  # most likely the other side has closed an idle connection: libcurl notices when it wants to use it
-                self._forget(fd)
         self._collect()
 
-    def _forget(self, fd: int) -> None:
-        """Take a socket out of the poller, unless libcurl has closed it since it was polled, which does so as well."""
+    def _shut_unasked(self, ready: Sequence[tuple[int, int]]) -> None:
+        """Shut the idle connections that have something to read: libcurl then opens new ones in their place.
+
+        Most have been closed by the other side. The rest hold an answer that nobody asked for, and libcurl would take
+        it for that to its next request, which may be another subscription's. Not so by HTTP/2, whose answers say what
+        they are to, and where a connection's own affairs may come at any time: there libcurl sees for itself.
+        """
+        for fd, events in ready:
+            if self._watched.get(fd, True):
+                continue
+            if fd in self._multiplexed:
+                self._leave(fd)
+                continue
+            with suppress(OSError):  # libcurl has closed it since it was polled, which takes it out as well
+                if events == _WRITABLE:  # it is no more than that, and is still watched for it
+                    self._poller.modify(fd, _EVENTS[pycurl.POLL_IN])
+                    continue
+                self._poller.unregister(fd)
+                with socket.socket(fileno=os.dup(fd)) as connection:
+                    connection.shutdown(socket.SHUT_RDWR)
+            del self._watched[fd]
+
+    def _leave(self, fd: int) -> None:
         del self._watched[fd]
-        with suppress(OSError):
+        with suppress(OSError):  # libcurl has closed it since it was polled, which takes it out as well
             self._poller.unregister(fd)
 
     def _collect(self) -> None:
         _, succeeded, failed = self._multi.info_read()
+        for curl in succeeded:
+            if curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
+                self._multiplexed.add(curl.getinfo(pycurl.ACTIVESOCKET))
         transfers = [*((curl, 0, "") for curl in succeeded), *failed]
         for curl, _, _ in transfers:
             self.remove(curl)
