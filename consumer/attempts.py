@@ -74,7 +74,7 @@ class Attempts:
     def answered(self, delivery: Delivery, answer: Answer) -> None:
         """Take in how an attempt ended."""
         channel = delivery.flow.channel
-        outcome = outcome_of(answer, self._clock.time(), channel.judge)
+        outcome = outcome_of(answer, self._clock.time(), channel.judge, channel.subscription.service.redact)
         service = channel.subscription.service.name
         self._metrics.attempts.add(service, outcome.verdict.value)
         self._metrics.attempt_seconds.observe(service, answer.seconds)
@@ -143,7 +143,7 @@ class Attempts:
             self._throttled(delivery, outcome, now, probed=probed)
         elif outcome.verdict is Verdict.GONE:
             self._dispatcher.owe(delivery)  # for the day when somebody enables it again
-            self._gone(channel, channel.subscription.service.redact(outcome.error))
+            self._gone(channel, outcome.error)
         elif outcome.verdict is Verdict.BROKEN:
             self._give_up(delivery, Stage.RENDER, "failed", outcome)
         elif self._is_down(delivery, outcome, now, probed=probed):
@@ -167,7 +167,7 @@ class Attempts:
         if breaker.failed(now, lane, refused=refused):
             self.opened(channel, outcome)
         if was_open:
-            channel.last_error = channel.subscription.service.redact(outcome.error)
+            channel.last_error = outcome.error
         if probed:
             breaker.probe_failed(now)
         return breaker.open
@@ -196,7 +196,7 @@ class Attempts:
         """Owe everything to a subscription whose breaker has opened."""
         subscription = channel.subscription
         channel.failing_since = channel.failing_since or self._clock.time()
-        channel.last_error = subscription.service.redact(outcome.error)
+        channel.last_error = outcome.error
         self._dispatcher.shut(channel)
         channel.touch()
         self._notices.add(
@@ -228,7 +228,7 @@ class Attempts:
             origin=event.origin,
             stage=stage,
             reason=reason,
-            error=subscription.service.redact(outcome.error),
+            error=outcome.error,
             subscription=subscription.id,
             service=subscription.service.name,
             product=event.product,

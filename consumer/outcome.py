@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from consumer.wire import Answer, AnswerKind
 from services import Judge, Judgement, ServiceBase
 
+Redact: TypeAlias = Callable[[str], str]
+"""Masks a service's secrets in a text."""
+
+LONGEST_REASON = 2000  # characters of what is told of a failure: texts of exceptions may be as long as an event
 LONGEST_WAIT = 3600.0  # seconds; a receiver that asks for more is asked again after an hour
 EXCERPT = 200  # characters of an answer that an error sentence quotes
+BEGINNING = 4 * EXCERPT  # bytes of it that are read for that: bytes of a character, white space, and masked secrets
 TRANSIENT_STATUSES = frozenset({408, 425})  # beside 5xx: the receiver itself says "later" (RFC 9110, RFC 8470)
 
 
@@ -42,16 +48,17 @@ _WITHOUT_STATUS = {
 }
 
 
-def outcome_of(answer: Answer, now: float, judge: Judge | None = None) -> Outcome:
+def outcome_of(answer: Answer, now: float, judge: Judge | None = None, redact: Redact = str) -> Outcome:
     """Return what `answer` means; `now` is the time of day (seconds since 1970), for dates in `Retry-After`.
 
     `judge` may say what it means beyond its status; what that raises is the service's defect, and leaves it to the
-    status.
+    status. `redact` masks the service's secrets, which a receiver may repeat: no error holds one, whatever becomes of
+    it. It is asked before a text is cut, or the beginning of a secret would stay.
     """
     if answer.kind is AnswerKind.ANSWERED:
         judgement = None if judge is None else _judged(judge, answer)
-        return _of_status(answer, now) if judgement is None else _of_judgement(judgement, answer, now)
-    return Outcome(_WITHOUT_STATUS[answer.kind], answer.error)
+        return _of_status(answer, now, redact) if judgement is None else _of_judgement(judgement, answer, now, redact)
+    return Outcome(_WITHOUT_STATUS[answer.kind], masked(answer.error, redact))
 
 
 def judge_of(service: ServiceBase) -> Judge | None:
@@ -67,9 +74,9 @@ def _judged(judge: Judge, answer: Answer) -> Judgement | None:
         return None
 
 
-def _of_judgement(judgement: Judgement, answer: Answer, now: float) -> Outcome:
-    said = _on_one_line(judgement.said)
-    error = f"the receiver answered {answer.status}: {said}" if said else _sentence(answer)
+def _of_judgement(judgement: Judgement, answer: Answer, now: float, redact: Redact) -> Outcome:
+    said = on_one_line(masked(judgement.said[:BEGINNING], redact))
+    error = f"the receiver answered {answer.status}: {said}" if said else _sentence(answer, redact)
     verdict = Verdict(judgement.meaning.value)
     wait = None
     if verdict is Verdict.THROTTLED:
@@ -77,16 +84,16 @@ def _of_judgement(judgement: Judgement, answer: Answer, now: float) -> Outcome:
     return Outcome(verdict, error, answer.status, None if wait is None else min(wait, LONGEST_WAIT))
 
 
-def _of_status(answer: Answer, now: float) -> Outcome:
+def _of_status(answer: Answer, now: float, redact: Redact) -> Outcome:
     status = answer.status
     if (success := _SUCCESSES.get(status)) is not None:
         return success
     wait = retry_after(answer.retry_after, now)
     if status == 429 or (status == 503 and wait is not None):
-        return Outcome(Verdict.THROTTLED, _sentence(answer), status, wait)
+        return Outcome(Verdict.THROTTLED, _sentence(answer, redact), status, wait)
     if status >= 500 or status in TRANSIENT_STATUSES:
-        return Outcome(Verdict.TRANSIENT, _sentence(answer), status)
-    return Outcome(Verdict.GONE if status == 410 else Verdict.PERMANENT, _sentence(answer), status)
+        return Outcome(Verdict.TRANSIENT, _sentence(answer, redact), status)
+    return Outcome(Verdict.GONE if status == 410 else Verdict.PERMANENT, _sentence(answer, redact), status)
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -103,12 +110,24 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-def _sentence(answer: Answer) -> str:
+def _sentence(answer: Answer, redact: Redact) -> str:
     """Return what the receiver said: its status and the beginning of its answer, on one line."""
-    said = _on_one_line(answer.body[: 4 * EXCERPT].decode("utf-8", "replace"))
+    said = on_one_line(masked(answer.body[:BEGINNING].decode("utf-8", "replace"), redact))
     return f"the receiver answered {answer.status}: {said}" if said else f"the receiver answered {answer.status}"
 
 
-def _on_one_line(text: str) -> str:
+def masked(text: str, redact: Redact) -> str:
+    """Return a text without a service's secrets; nothing of it where the service fails to mask them.
+
+    What is longer than `LONGEST_REASON` is cut before, since masking takes its time.
+    """
+    try:
+        return redact(text[:LONGEST_REASON])
+    except Exception as error:  # noqa: BLE001 - a service is somebody else's code
+        return f"(not shown: the service's own redact raised {type(error).__name__})"
+
+
+def on_one_line(text: str) -> str:
+    """Return the beginning of what others say, as an error sentence quotes it; its secrets are masked already."""
     said = " ".join(text.split())
     return said if len(said) <= EXCERPT else said[: EXCERPT - 3] + "..."

@@ -14,6 +14,7 @@ import requests
 from requests.utils import check_header_validity
 
 from consumer.event import Event
+from consumer.outcome import masked
 from consumer.wire import Request
 from services import ServiceBase, StandardWebhook, record
 
@@ -42,7 +43,7 @@ def render(service: ServiceBase, event: Event, delivery_id: str = "") -> list[Re
     try:
         return [_rendered(request, event) for request in record(service, event.payload, delivery_id)]
     except Exception as error:  # noqa: BLE001 - a service is somebody else's code; whatever it raises concerns one delivery
-        said = service.redact(" ".join(f"{type(error).__name__}: {error}".split()))
+        said = " ".join(masked(_told(error), service.redact).split())
         raise RenderError(f"the service {service.name} failed on this event: {said}") from None
 
 
@@ -53,6 +54,13 @@ def request_for(rendered: Rendered, delivery_id: str, timestamp: int) -> Request
         signed = rendered.signature.headers(delivery_id, timestamp, rendered.body or b"")
         headers += [f"{name}: {value}" for name, value in signed.items() if name != "webhook-id"]
     return Request(rendered.method, rendered.url, headers, rendered.body)
+
+
+def _told(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - somebody else's exception may raise even when it is printed
+        return type(error).__name__
 
 
 def _rendered(request: requests.Request, event: Event) -> Rendered:

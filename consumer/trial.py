@@ -86,8 +86,8 @@ class Trial:
         return made
 
     def _attempt(self, request: Shown | None, answer: Answer) -> Attempt:
-        outcome = outcome_of(answer, self.clock.time(), judge_of(self.service))
-        return Attempt(request, outcome._replace(error=self.service.redact(outcome.error)), answer.seconds)
+        outcome = outcome_of(answer, self.clock.time(), judge_of(self.service), self.service.redact)
+        return Attempt(request, outcome, answer.seconds)
 
     def _masked_header(self, line: str) -> str:
         name, _, value = line.partition(": ")

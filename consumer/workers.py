@@ -25,7 +25,7 @@ import requests
 
 from consumer.clock import Clock, SystemClock
 from consumer.guarded import Refused
-from consumer.outcome import EXCERPT, retry_after
+from consumer.outcome import LONGEST_REASON, Redact, on_one_line, retry_after
 from consumer.wire import Answer, AnswerKind
 from services import NotDelivered, Payload, ServiceBase, Session
 
@@ -145,31 +145,31 @@ class Workers:
 def _what_became_of(error: BaseException, service: ServiceBase, now: float) -> Answer:
     """Return the answer for what a service raised. It never fails: a lane would wait for ever."""
     try:
-        answer = answer_for(error, service.name, now)
-        return answer._replace(error=service.redact(answer.error))
+        return answer_for(error, service.name, now, lambda text: service.redact(text[:LONGEST_REASON]))
     except Exception:  # noqa: BLE001 - an exception of somebody else's may raise even when it is printed
-        return Answer(
-            AnswerKind.BROKEN, error=f"the service {service.name} failed on this event: {type(error).__name__}"
-        )
+        return _broken(service.name, type(error).__name__)
 
 
-def answer_for(error: BaseException, name: str, now: float) -> Answer:
-    """Return what it means that the service `name` raised `error`; `now` is the time of day, for `Retry-After`."""
+def answer_for(error: BaseException, name: str, now: float, redact: Redact) -> Answer:
+    """Return what it means that the service `name` raised `error`; `now` is the time of day, for `Retry-After`.
+
+    What it quotes of others goes through `redact`, and only then is it cut.
+    """
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return _of_response(error.response, now)
     if isinstance(error, Refused):
         return Answer(AnswerKind.REFUSED, error=str(error))
     if isinstance(error, NotDelivered):
-        return Answer(AnswerKind.TRANSIENT, error=_line(str(error)))
+        return Answer(AnswerKind.TRANSIENT, error=on_one_line(redact(str(error))))
     if isinstance(error, _IMPOSSIBLE):
         return Answer(AnswerKind.REFUSED, error=f"the request cannot be sent: {type(error).__name__}")
     if isinstance(error, smtplib.SMTPException):
-        return _of_mail(error)
+        return _of_mail(error, redact)
     if isinstance(error, requests.exceptions.JSONDecodeError):  # a proxy's page on maintenance, say
         return Answer(AnswerKind.TRANSIENT, error="the answer is not the JSON that the service expects")
     if isinstance(error, OSError):  # a requests.RequestException is one, too
         return Answer(AnswerKind.TRANSIENT, error=_no_answer(error))
-    return _broken(name, " ".join(f"{type(error).__name__}: {error}".split()))
+    return _broken(name, " ".join(redact(f"{type(error).__name__}: {error}").split()))
 
 
 def _broken(name: str, said: str) -> Answer:
@@ -194,7 +194,7 @@ def _beginning(response: requests.Response) -> bytes:
         return b""
 
 
-def _of_mail(error: smtplib.SMTPException) -> Answer:
+def _of_mail(error: smtplib.SMTPException, redact: Redact) -> Answer:
     """4xx may go well another time, 5xx will not (RFC 5321, 4.2.1); a server that greets with it is down for now."""
     if isinstance(error, smtplib.SMTPNotSupportedError):
         return Answer(AnswerKind.REFUSED, error="the mail server does not support what the service asks for")
@@ -203,22 +203,18 @@ def _of_mail(error: smtplib.SMTPException) -> Answer:
         return Answer(AnswerKind.TRANSIENT, error=_no_answer(error))
     final = 500 <= code < 600 and not isinstance(error, smtplib.SMTPConnectError)
     kind = AnswerKind.REFUSED if final else AnswerKind.TRANSIENT
-    return Answer(kind, error=f"the mail server answered {code}: {_line(text)}")
+    return Answer(kind, error=f"the mail server answered {code}: {on_one_line(redact(text))}")
 
 
-def _reply(error: smtplib.SMTPException) -> tuple[int, bytes | str]:
+def _reply(error: smtplib.SMTPException) -> tuple[int, str]:
     """Return the mail server's code and text; of several recipients', the one with the most hope. (0, ""): no reply."""
+    reply: tuple[int, bytes | str] = (0, "")
     if isinstance(error, smtplib.SMTPResponseException):
-        return error.smtp_code, error.smtp_error
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return min(error.recipients.values(), key=lambda reply: reply[0], default=(0, ""))
-    return 0, ""
-
-
-def _line(text: bytes | str) -> str:
-    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    said = " ".join(said.split())
-    return said if len(said) <= EXCERPT else said[: EXCERPT - 3] + "..."
+        reply = (error.smtp_code, error.smtp_error)
+    elif isinstance(error, smtplib.SMTPRecipientsRefused):
+        reply = min(error.recipients.values(), key=lambda reply: reply[0], default=reply)
+    code, text = reply
+    return code, text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _no_answer(error: OSError) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 import requests
@@ -30,8 +29,9 @@ from services._options import (
     Texts,
     read_options,
     reveal,
-    secrets_pattern,
+    secrets_of,
 )
+from services._redaction import Redaction
 from services._session import Judge, PingSession, RecordingSession, Session
 from services._signature import SigningSecrets, StandardWebhook
 
@@ -150,11 +150,15 @@ class ServiceBase:
 
     def redact(self, text: str) -> str:
         """Return the text with this service's secrets as asterisks; answers and errors of third parties repeat them."""
-        return self._secrets.sub("**********", text)
+        return self._redaction.redact(text)
+
+    def secrets(self) -> Iterable[str]:
+        """Return the texts that `redact` masks: those of the options' secrets, and of addresses also the parts."""
+        return secrets_of(self.options)
 
     @functools.cached_property
-    def _secrets(self) -> re.Pattern[str]:
-        return secrets_pattern(self.options)
+    def _redaction(self) -> Redaction:
+        return Redaction(self.secrets())
 
     def requests_for(self, payload: Payload) -> list[requests.Request]:
         """Return what `send` would send, without sending it: this is what a service's tests look at.

@@ -19,7 +19,6 @@ from urllib.parse import unquote
 
 from services._inert import inert
 from services._messages import Message
-from services._options import SHORTEST_MASKED
 from services._text import cut
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def fitted(said: Message, title_limit: int, body_limit: int) -> tuple[str, str]:
 def parts(url: str) -> Iterator[str]:
     """Yield all that an address is put together of, any of which may be a secret."""
     for part in re.split(r"[/:@?&=#,]+", url.partition("://")[2]):
-        yield from (text for text in (part, unquote(part)) if len(text) >= SHORTEST_MASKED)
+        yield from (part, unquote(part))
 
 
 _hearing: ContextVar[list[str] | None] = ContextVar("_hearing", default=None)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +19,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from services._errors import OptionsError
+from services._redaction import texts_of_url
 
 
 class Secret(SecretStr):
@@ -64,18 +64,11 @@ def reveal(value: Any) -> Any:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
-KEY_PREFIX = "whsec_"
-"""What secrets that sign begin with (Standard Webhooks); without it they are as good, and as secret."""
-
-SHORTEST_MASKED = 4
-"""Characters; anything shorter is no secret, and masking it would make a text unreadable."""
-
-
-def secrets_pattern(options: BaseModel) -> re.Pattern[str]:
-    """Return what finds the options' secrets, also percent-encoded, and what follows the host in addresses."""
-    texts = {form for secret in _secrets_in(dict(options)) for form in _forms(secret)}
-    long_enough = sorted((text for text in texts if len(text) >= SHORTEST_MASKED), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, long_enough)) or r"(?!)")  # (?!) finds nothing
+def secrets_of(options: BaseModel) -> Iterator[str]:
+    """Yield the texts of all secrets in the options; of an address also its parts, but for the host."""
+    for secret in _secrets_in(dict(options)):
+        text = secret.get_secret_value()
+        yield from texts_of_url(text) if isinstance(secret, SecretUrl) else (text,)
 
 
 def _secrets_in(value: object) -> Iterator[SecretStr]:
@@ -88,17 +81,6 @@ def _secrets_in(value: object) -> Iterator[SecretStr]:
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
             yield from _secrets_in(item)
-
-
-def _forms(secret: SecretStr) -> Iterator[str]:
-    texts = [secret.get_secret_value()]
-    texts.append(texts[0].removeprefix(KEY_PREFIX))
-    if isinstance(secret, SecretUrl):
-        parts = urlsplit(texts[0])
-        # The path by itself as well: services add parameters of their own behind it.
-        texts += [urlunsplit(("", "", parts.path, parts.query, "")), parts.path, parts.query, parts.password or ""]
-    for text in texts:
-        yield from (text, quote(text), quote(text, safe=""))
 
 
 _Address = TypeVar("_Address")

@@ -17,7 +17,8 @@ from pydantic import AfterValidator
 from requests.auth import AuthBase
 
 from services._errors import ServiceError
-from services._options import KEY_PREFIX, Secret, one_or_many, reveal
+from services._options import Secret, one_or_many, reveal
+from services._redaction import KEY_PREFIX
 
 AnySecret: TypeAlias = str | Secret
 

@@ -9,7 +9,7 @@ of the consumer's own proxy it knows nothing. So it is off unless an operator al
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from typing import ClassVar
 
 from pydantic import field_validator
@@ -65,7 +65,8 @@ class Service(ServiceBase):
                 if failure is not None:
                     raise NotDelivered(f"Apprise did not deliver: {self.redact(failure)}")
 
-    def redact(self, text: str) -> str:
-        """Return the text with the addresses as asterisks, and all that they are put together of."""
-        found = {part for url in self.options.urls for part in parts(url.get_secret_value())}
-        return re.sub("|".join(map(re.escape, sorted(found, key=len, reverse=True))) or r"(?!)", "**********", text)
+    def secrets(self) -> Iterator[str]:
+        """Return the addresses, and all that they are put together of: what of it is secret, only Apprise knows."""
+        for url in self.options.urls:
+            yield url.get_secret_value()
+            yield from parts(url.get_secret_value())
