@@ -2,17 +2,21 @@
 
 Values that hold secrets (option values, addresses that may carry a token, headers, bodies, `SPRINTLY_KAFKA`) are never
 passed to a logger: no mask could tell them from the rest afterwards. Exceptions are rendered without the values of
-their local variables, and what other libraries log below a warning is left out, for the same reason.
+their local variables, and without their texts unless they are this application's own; what other libraries log below a
+warning is left out, for the same reason.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO, TypeAlias
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
+
+from consumer.traces import told
 
 
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
@@ -39,6 +43,9 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return logger
 
 
+_ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
 class _Writer(structlog.WriteLogger):
     """Writes whole lines to a stream, and knows its name, as stdlib's loggers do."""
 
@@ -58,9 +65,16 @@ _ENRICHERS: tuple[Processor, ...] = (
 
 def _renderers(log_format: str, *, terminal: bool) -> list[Processor]:
     if log_format == "console" or (log_format == "auto" and terminal):
-        plain = structlog.dev.plain_traceback  # the default prints local variables, secrets among them
-        return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=plain)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_write_told)]
+    return [structlog.processors.ExceptionRenderer(_format_told), structlog.processors.JSONRenderer()]
+
+
+def _format_told(exc_info: _ExcInfo) -> str:
+    return told(exc_info[1])
+
+
+def _write_told(stream: TextIO, exc_info: Any) -> None:
+    stream.write("\n" + told(exc_info[1]))
 
 
 def _capture_stdlib(target: TextIO, renderers: list[Processor], threshold: int) -> None:

@@ -491,5 +491,6 @@ class Pipeline:
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback raised: a defect of ours. Going on could lose something; a restart cannot."""
         error = context.get("exception")
-        self._log.error("defect", message=context.get("message"), exc_info=error)
-        self.failed(error or RuntimeError(str(context.get("message"))))
+        message = str(context.get("message")).partition("(")[0]  # what a callback was called with stays unsaid
+        self._log.error("defect", message=message, exc_info=error)
+        self.failed(error or RuntimeError(message))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -14,6 +16,7 @@ import pytest
 import structlog
 
 from consumer import logs
+from consumer.errors import BrokerError
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +44,11 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def fail(secret: str) -> None:
-    """Raise while a local variable holds a secret."""
-    raise ValueError(f"failed with {len(secret)} characters")
+    """Raise while a local variable holds a secret, and with a text that does."""
+    try:
+        raise KeyError(secret)
+    except KeyError as error:
+        raise BrokerError("no broker at all") from ExceptionGroup(secret, [error, ValueError(secret)])
 
 
 def test_a_json_line_says_what_when_who_and_how_bad() -> None:
@@ -80,16 +86,38 @@ def test_a_logger_made_before_follows_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_an_exception_is_shown_without_local_variables(log_format: str) -> None:
+def test_an_exception_is_shown_without_values(log_format: str) -> None:
     stream = io.StringIO()
     logs.configure(log_format, "info", stream)
     try:
         fail("pl" + "anted")
-    except ValueError:
+    except BrokerError:
         logs.get_logger("consumer.x").exception("broken")
     text = stream.getvalue()
-    assert "ValueError: failed with 7 characters" in text
     assert "planted" not in text
+    for said in ("KeyError", "ValueError", "ExceptionGroup", "BrokerError: no broker at all", "in fail"):
+        assert said in text
+
+
+def test_what_nobody_catches_is_told_without_values() -> None:
+    program = """if True:
+        import sys, threading
+        from consumer.traces import speak_safely
+        class Reluctant:
+            def __del__(self): raise ValueError(sys.argv[1] + "1")
+        def fail(): raise ValueError(sys.argv[1] + "2")
+        speak_safely()
+        Reluctant()
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        raise KeyError(sys.argv[1] + "3")
+    """
+    done = subprocess.run([sys.executable, "-c", program, "planted"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 3
+    assert done.stderr.rstrip().endswith("KeyError")
+    assert "planted" not in done.stderr
 
 
 def test_text_from_outside_stays_on_its_line() -> None:

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from consumer.errors import SprintlyError
+from consumer.traces import speak_safely
 
 # Each command is the function of its name in the module of its name, imported when it is used: `--help` waits for no
 # library that it does not need.
@@ -69,6 +70,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
     # Before anything slow is imported: the first process of a container has no way of its own to take SIGTERM.
     signal.signal(signal.SIGTERM, _end)
+    speak_safely()
     try:
         result = cli.main(prog_name="sprintly-services", standalone_mode=False)
     except click.exceptions.Exit as exit_:
