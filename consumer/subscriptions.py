@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from consumer.errors import ConfigurationError
+from consumer.references import Local, Sources, expand
 from consumer.strictyaml import read_yaml, shown
 from services import (
     OptionsError,
@@ -34,7 +35,6 @@ LARGEST = 32 * 1024 * 1024
 """Bytes of a file: 100,000 subscriptions of 300 bytes each."""
 MOST_TOLD = 100
 """Problems that are told one by one."""
-_VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,10 +63,16 @@ def load_subscriptions(
 ) -> tuple[Subscription, ...]:
     """Return the subscriptions of a YAML file; raises ConfigurationError with everything that is wrong.
 
-    `environ` is where `${NAME}` in options is looked up; `services` are all that are available unless given.
+    `environ` is where variables in options are looked up, paths in them are relative to the file's folder; `services`
+    are all that are available unless given.
     """
-    text = _read(path, "subscriptions file", "; SPRINTLY_SUBSCRIPTIONS says which one is read")
-    return parse_subscriptions(text, environ, services, source=str(path))
+    text = read_file(path)
+    return parse_subscriptions(text, environ, services, source=str(path), folder=Path(path).parent)
+
+
+def read_file(path: str | Path) -> str:
+    """Return the text of a subscriptions file. Raises ConfigurationError."""
+    return _read(path, "subscriptions file", "; SPRINTLY_SUBSCRIPTIONS says which one is read")
 
 
 def load_options(
@@ -79,15 +85,16 @@ def load_options(
     values, problems = read_yaml(_read(path, "options file"))
     if problems:
         raise _wrong(str(path), problems)
-    return subscribe(service, {} if values is None else values, environ, services, source=str(path))
+    sources = Local(environ, Path(path).parent)
+    return subscribe(service, {} if values is None else values, sources, services, source=str(path))
 
 
 def subscribe(
-    service: str, options: object, environ: Mapping[str, str], services: Services | None = None, *, source: str
+    service: str, options: object, sources: Sources, services: Services | None = None, *, source: str
 ) -> tuple[Subscription, ...]:
     """Return the subscriptions, named for the service, that its options make; raises ConfigurationError."""
     values = {"id": service, "product": "*", "service": service, "options": options}
-    entry = _Entry(values, environ, _available() if services is None else services)
+    entry = _Entry(values, sources, available() if services is None else services)
     found = entry.subscriptions()
     if entry.problems:
         raise _wrong(source, entry.problems)
@@ -122,22 +129,54 @@ def parse_subscriptions(
     services: Services | None = None,
     *,
     source: str = "subscriptions.yaml",
+    folder: Path = Path(),
 ) -> tuple[Subscription, ...]:
     """Return the subscriptions of a YAML text; raises ConfigurationError with a sentence for each problem.
 
     Each sentence begins with `source` and names the subscription, by its position where it has no usable id, and the
-    field. No sentence holds a value of an option or of the environment.
+    field. No sentence holds a value of an option, of the environment or of a file.
     """
+    entries = parse_entries(text, environ, services, source=source, folder=folder)
+    return tuple(subscription for entry in entries for subscription in entry.subscriptions)
+
+
+class Entry(NamedTuple):
+    """One item of the list: its fields, with the options as they are once references are replaced, and what it makes.
+
+    That is one subscription, or one for each destination.
+    """
+
+    fields: Mapping[str, Any]
+    subscriptions: tuple[Subscription, ...]
+
+
+def parse_entries(
+    text: str,
+    environ: Mapping[str, str],
+    services: Services | None = None,
+    *,
+    source: str,
+    folder: Path,
+) -> tuple[Entry, ...]:
+    """Return the items of a YAML text; raises ConfigurationError as `parse_subscriptions` does."""
     document, problems = read_yaml(text)
-    reader = _Reader(environ, _available() if services is None else services)
+    reader = _Reader(Local(environ, folder), available() if services is None else services)
     if document is not None or not problems:
         reader.read(document)
     if problems := [*problems, *reader.problems]:
         raise _wrong(source, problems)
-    return tuple(reader.subscriptions)
+    return tuple(reader.entries)
 
 
-def _available() -> Services:
+def read_entry(fields: dict[Any, Any], sources: Sources, services: Services) -> tuple[Entry, list[str]]:
+    """Return what one item makes, nothing if it has problems, and a sentence for each of these."""
+    entry = _Entry(fields, sources, services)
+    subscriptions = tuple(entry.subscriptions())
+    return Entry(entry.resolved, subscriptions), entry.problems
+
+
+def available() -> Services:
+    """Return all services that there are. Raises ConfigurationError for one that cannot be loaded."""
     try:
         return get_available_services()
     except ServiceError as error:
@@ -145,12 +184,12 @@ def _available() -> Services:
 
 
 class _Reader:
-    """Goes through a whole document and gathers subscriptions and problems."""
+    """Goes through a whole document and gathers its items and problems."""
 
-    def __init__(self, environ: Mapping[str, str], services: Services) -> None:
-        self.subscriptions: list[Subscription] = []
+    def __init__(self, sources: Sources, services: Services) -> None:
+        self.entries: list[Entry] = []
         self.problems: list[str] = []
-        self._environ = environ
+        self._sources = sources
         self._services = services
         self._positions: dict[str, int] = {}
 
@@ -171,22 +210,23 @@ class _Reader:
         if not isinstance(values, dict):
             self.problems.append(f"subscription number {position}: it is not a mapping")
             return
-        entry = _Entry(values, self._environ, self._services)
-        subscriptions = entry.subscriptions()
+        entry = _Entry(values, self._sources, self._services)
+        subscriptions = tuple(entry.subscriptions())
         if entry.id is not None and (first := self._positions.setdefault(entry.id, position)) != position:
             entry.problems.append(f"id is already that of subscription number {first}")
         name = entry.id or f"number {position}"
         self.problems.extend(f"subscription {name}: {problem}" for problem in entry.problems)
-        self.subscriptions.extend(subscriptions)
+        self.entries.append(Entry(entry.resolved, subscriptions))
 
 
 class _Entry:
-    """One item of the list, read field by field; `problems` is complete once `subscriptions` was called."""
+    """One item of the list, read field by field; `problems` and `resolved` are complete after `subscriptions`."""
 
-    def __init__(self, values: dict[Any, Any], environ: Mapping[str, str], services: Services) -> None:
+    def __init__(self, values: dict[Any, Any], sources: Sources, services: Services) -> None:
         self.problems: list[str] = [_unknown_field(key) for key in values if key not in FIELDS]
+        self.resolved = dict(values)
         self._values = values
-        self._environ = environ
+        self._sources = sources
         self._services = services
         self.id = self._required("id", _id)
 
@@ -230,7 +270,8 @@ class _Entry:
         if not isinstance(values, dict):
             self.problems.append("options is not a mapping")
             return
-        values, unset = _expand(values, self._environ)
+        values, unset = expand(values, self._sources)
+        self.resolved["options"] = values
         self.problems.extend(f"{_option(field)} {text}" for field, text in unset)
         try:
             options = service.read_options(values)
@@ -317,31 +358,6 @@ def _destinations(options: ServiceOptions, values: dict[Any, Any]) -> Iterator[t
     for destination in getattr(options, name):
         digest = sha256(str(reveal(destination)).encode()).hexdigest()[:8]
         yield f"#{digest}", options.model_copy(update={name: (destination,)})
-
-
-def _expand(values: dict[Any, Any], environ: Mapping[str, str]) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
-    """Return the options with every `${NAME}` replaced, and a pair of option and sentence for each that cannot be."""
-    problems: list[tuple[str, str]] = []
-
-    def expand(value: Any, path: str) -> Any:
-        if isinstance(value, dict):
-            return {key: expand(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [expand(item, f"{path}[{index}]") for index, item in enumerate(value)]
-        return _VARIABLE.sub(lambda match: replace(match, path), value) if isinstance(value, str) else value
-
-    def replace(match: re.Match[str], path: str) -> str:
-        if match[0] == "$${":
-            return "${"
-        if match[1] is None:
-            problems.append((path, "has a ${ without a name and }; a plain ${ is written $${"))
-            return match[0]
-        if match[1] not in environ:
-            problems.append((path, f"needs the environment variable {shown(match[1])}, which is not set"))
-            return match[0]
-        return environ[match[1]]
-
-    return expand(values, ""), problems
 
 
 def _top(field: str) -> str:

@@ -149,6 +149,21 @@ def test_variables_are_replaced_at_any_depth() -> None:
     assert found.service.options.tags == {"${A}": ["x-x", "${A}", "$A", "$$", "$", "$${A}", "${A}"]}
 
 
+def test_a_secret_in_a_file_is_found_beside_the_subscriptions(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/url").write_text("https://a.example/x\n")
+    path = tmp_path / "subscriptions.yaml"
+    path.write_text(text_of(entry(options={"url": "file:secrets/url", "token": "env:TOKEN"})))
+    [found] = load_subscriptions(path, {"TOKEN": "t"}, SERVICES)
+    assert found.service.options.url.get_secret_value() == "https://a.example/x"
+    assert found.service.options.token.get_secret_value() == "t"
+    (tmp_path / "secrets/url").unlink()
+    with pytest.raises(ConfigurationError) as caught:
+        load_subscriptions(path, {"TOKEN": "t"}, SERVICES)
+    missing = f"needs the file {tmp_path}/secrets/url, which cannot be read: No such file or directory"
+    assert str(caught.value) == f"{path}: subscription acme: option url {missing}"
+
+
 def test_a_list_of_destinations_becomes_a_subscription_each() -> None:
     urls = ["https://a.example/1", "https://b.example/2"]
     options = {"urls": [urls[0], "${B}"], "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}

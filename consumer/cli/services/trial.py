@@ -22,6 +22,7 @@ from consumer.codec import Codec
 from consumer.errors import ConfigurationError, InvalidPayload, SprintlyError
 from consumer.guarded import unguarded
 from consumer.outcome import Outcome, Verdict
+from consumer.references import Local
 from consumer.render import RenderError
 from consumer.subscriptions import Subscription, load_options, subscribe
 from consumer.trial import Attempt, Shown, Trial, texts
@@ -91,7 +92,7 @@ def _subscriptions(service: type[ServiceBase], options: Path | None, dry_run: bo
     if not dry_run:
         raise click.UsageError("give --options FILE; only with --dry-run the service's example options will do")
     source = f"the example options of {service.name}, in place of --options FILE"
-    return subscribe(service.name, service.Options.examples()[0], {}, source=source)
+    return subscribe(service.name, service.Options.examples()[0], Local({}), source=source)
 
 
 def _event(service: type[ServiceBase], payload: str | None) -> tuple[str, Payload]:
