@@ -17,6 +17,7 @@ WRAPPED = {
     "pycurl": ("consumer.transport",),
     "fastavro": ("consumer.codec",),
     "apprise": ("services._apprise",),
+    "cryptography": ("consumer.sealed",),
 }
 
 
