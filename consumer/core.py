@@ -115,6 +115,10 @@ class Core:
         self._full = False  # whether the buffer is, with hysteresis
         self.held = False  # while nothing can be made durable, nothing new begins, and nothing is let in
 
+    def subscribe(self, router: Router) -> None:
+        """Deliver to these subscriptions; to be said before partitions are assigned."""
+        self._reading.route_by(router)
+
     # -- assignment
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:

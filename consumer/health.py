@@ -39,6 +39,7 @@ class Health:
         self._timeout = heartbeat_timeout
         self._lock = threading.Lock()
         self._reasons: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self._beats: dict[str, float] = {}
 
     def set(self, check: str, reason: str) -> None:
@@ -50,6 +51,18 @@ class Health:
         """Say that a check is well again, or was all the time."""
         with self._lock:
             self._reasons.pop(check, None)
+
+    def note(self, check: str, detail: str) -> None:
+        """Have `/readyz` tell something that does not make the replica unready; an empty detail takes it back."""
+        with self._lock:
+            self._notes.pop(check, None)
+            if detail:
+                self._notes[check] = detail
+
+    def notes(self) -> dict[str, str]:
+        """Return what is told beside the reasons."""
+        with self._lock:
+            return dict(self._notes)
 
     def has(self, check: str) -> bool:
         """Whether a check makes the replica unready at the moment."""
@@ -127,13 +140,13 @@ class HealthServer:
         if path == "/livez":
             return _verdict(self._health.not_alive())
         if path == "/readyz":
-            return _verdict(self._health.not_ready())
+            return _verdict(self._health.not_ready(), self._health.notes())
         return _json(HTTPStatus.NOT_FOUND, {"paths": ["/metrics", "/livez", "/readyz"]})
 
 
-def _verdict(reasons: dict[str, str]) -> Answer:
+def _verdict(reasons: dict[str, str], notes: dict[str, str] | None = None) -> Answer:
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return _json(status, {"ok": not reasons, "reasons": reasons})
+    return _json(status, {"ok": not reasons, "reasons": reasons, **({"notes": notes} if notes else {})})
 
 
 def _json(status: HTTPStatus, document: dict[str, Any]) -> Answer:

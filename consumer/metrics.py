@@ -139,6 +139,7 @@ class Metrics(Collector):
         self.behind = Gauge("behind", "Pairs of subscription and partition that are read later than live.")
         self.breakers_open = Gauge("breakers_open", "Subscriptions whose destination is believed down.")
         self.disabled = Gauge("disabled", "Subscriptions that are disabled: what is for them waits.")
+        self.set_aside = Gauge("subscriptions_set_aside", "Records of the subscriptions topic that cannot be used.")
         self.buffered_bytes = Gauge("buffered_bytes", "Bytes of the events held in memory.")
         self.assigned_partitions = Gauge("assigned_partitions", "Partitions that this replica reads.")
         self.poisoned = Gauge("poisoned", "1 while no event is taken in, since too many records could not be read.")

@@ -10,7 +10,7 @@ Everything that the core decides, it decides on the loop; nothing on the loop bl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from consumer.intake import Intake
 from consumer.reminder import Reminder
 from consumer.retention import Retention
 from consumer.retry import Doubling
+from consumer.router import Router
 from consumer.scanner import Scanner
 from consumer.tail import Tail
 from consumer.takeover import TakeOver
@@ -35,6 +36,7 @@ from consumer.takeover import TakeOver
 if TYPE_CHECKING:
     from consumer.clock import Clock
     from consumer.delivery import Delivery
+    from consumer.directory import Directory
     from consumer.health import Health
     from consumer.metrics import Metrics
     from consumer.transport import Transport
@@ -87,6 +89,7 @@ class Pipeline:
         *,
         workers: Workers | None = None,
         schemas: SchemaSource | None = None,
+        directory: Directory | None = None,
         timing: Timing = Timing(),
         clock: Clock,
         health: Health,
@@ -95,13 +98,15 @@ class Pipeline:
         """Read and write `topics`.
 
         `schemas` is what the core's codec may refer to: a schema registry, where there is one. `workers` run blocking
-        services; without them there must be none.
+        services; without them there must be none. `directory` is where the core's subscriptions are read before
+        anything begins; without it, the core has them already.
         """
         self._core = core
         self._broker = broker
         self._transport = transport
         self._topics = topics
         self._workers = workers
+        self._directory = directory
         self._timing = timing
         self._clock = clock
         self._health = health
@@ -154,7 +159,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._unhandled)
         self._health.set("start", "not started yet")
-        if await self._topics_are_there():
+        if await self._patiently(self._what_is_missing) and await self._patiently(self._read_subscriptions):
             await self._work()
         self._cycle_thread.shutdown(wait=False)
         await self._transport.aclose()
@@ -451,11 +456,11 @@ class Pipeline:
             return
         self._health.clear("kafka")
 
-    async def _topics_are_there(self) -> bool:
-        """Wait for the broker and its topics; False if it was told to stop before."""
+    async def _patiently(self, attempt: Callable[[], Awaitable[str]]) -> bool:
+        """Attempt something with Kafka until there is no trouble; False if it was told to stop before."""
         reminder = Reminder(self._clock)
         while not self._stopping.is_set():
-            trouble = await self._what_is_missing()
+            trouble = await attempt()
             if not trouble:
                 self._health.clear("kafka")
                 return True
@@ -474,10 +479,21 @@ class Pipeline:
         except BrokerUnreachable as error:
             return str(error)
         self._partitions_there = there.get(self._topics.events, 0)
-        missing = sorted(set(self._topics) - set(there))
+        wanted = {*self._topics, *([self._directory.topic] if self._directory else [])}
+        missing = sorted(wanted - set(there))
         if not missing:
             return ""
         return f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing"
+
+    async def _read_subscriptions(self) -> str:
+        if self._directory is None:
+            return ""
+        try:
+            subscriptions = await self._ask(self._directory.read)
+        except BrokerError as error:
+            return f"the subscriptions cannot be read: {error}"
+        self._core.subscribe(Router(subscriptions))
+        return ""
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.to_thread(question, *arguments)

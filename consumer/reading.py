@@ -48,6 +48,10 @@ class Reading:
         found = self._router.by_id(id)
         return found if found is not None and found.enabled else None
 
+    def route_by(self, router: Router) -> None:
+        """Find subscriptions by another router from now on."""
+        self._router = router
+
     def learn(self, reference: Reference, writer: Writer) -> None:
         """Know from now on what a reference to the registry stands for."""
         self._codec.learn(reference, writer)

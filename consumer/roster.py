@@ -18,16 +18,29 @@ DIVIDER = "#"  # between the id in the file and the destination, in the ids of o
 
 
 class Roster:
-    """Who there is; `subscriptions` is None where the file could not be read here."""
+    """Who there is; `subscriptions` is None where the file could not be read here.
 
-    def __init__(self, subscriptions: Sequence[Subscription] | None, states: Iterable[State], words: Words) -> None:
+    `aside` has those whose record in the subscriptions topic cannot be used, with the reason; `place` is where a
+    subscription stands, for people.
+    """
+
+    def __init__(
+        self,
+        subscriptions: Sequence[Subscription] | None,
+        states: Iterable[State],
+        words: Words,
+        aside: Mapping[str, str] | None = None,
+        place: str = "the file",
+    ) -> None:
         self.subscriptions: Mapping[str, Subscription] | None = None
         if subscriptions is not None:
             self.subscriptions = {subscription.id: subscription for subscription in subscriptions}
         self.states = list(states)
         self.words = words
+        self.aside = aside or {}
+        self._place = place
         owed = {state.subscription for state in self.states}
-        self.ids = sorted({*(self.subscriptions or {}), *owed, *words.off})
+        self.ids = sorted({*(self.subscriptions or {}), *owed, *words.off, *self.aside})
 
     def find(self, given: str) -> list[str]:
         """Return the ids meant by `given`: one, its unambiguous beginning, or all destinations of one.
@@ -48,9 +61,11 @@ class Roster:
         raise ConfigurationError(f"there is no subscription {given}{hint}")
 
     def standing(self, id_: str) -> str:
-        """Return how a subscription stands: enabled, disabled (by a word, or in the file), or gone."""
+        """Return how a subscription stands: enabled, disabled (by a word, or where it stands), set aside, or gone."""
+        if id_.partition(DIVIDER)[0] in self.aside:
+            return "set aside"
         if self.subscriptions is not None and id_ not in self.subscriptions:
             return "gone"
         if self.subscriptions is not None and not self.subscriptions[id_].enabled:
-            return "disabled in the file"
+            return f"disabled in {self._place}"
         return "disabled" if self.words.is_off(id_) else "enabled"

@@ -35,6 +35,7 @@ LARGEST = 32 * 1024 * 1024
 """Bytes of a file: 100,000 subscriptions of 300 bytes each."""
 MOST_TOLD = 100
 """Problems that are told one by one."""
+_FILE = "subscriptions file"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +67,13 @@ def load_subscriptions(
     `environ` is where variables in options are looked up, paths in them are relative to the file's folder; `services`
     are all that are available unless given.
     """
-    text = read_file(path)
+    text = _read(path, _FILE, "; SPRINTLY_SUBSCRIPTIONS says which one is read")
     return parse_subscriptions(text, environ, services, source=str(path), folder=Path(path).parent)
 
 
 def read_file(path: str | Path) -> str:
     """Return the text of a subscriptions file. Raises ConfigurationError."""
-    return _read(path, "subscriptions file", "; SPRINTLY_SUBSCRIPTIONS says which one is read")
+    return _read(path, _FILE)
 
 
 def load_options(

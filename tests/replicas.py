@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from harness import CODEC, OK, TOPIC, subscription
+from harness import CODEC, OK, TOPIC, Ping, subscription
 
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.clock import SystemClock
 from consumer.codec import Codec
 from consumer.core import Core, CoreSettings
+from consumer.directory import Directory
 from consumer.event import Outgoing, TopicPartition
 from consumer.fetcher import SchemaSource
 from consumer.health import Health
 from consumer.metrics import Metrics
 from consumer.pipeline import Pipeline, Timing, Topics
 from consumer.router import Router
+from consumer.sealed import Seal
 from consumer.state import Owed, latest_states
 from consumer.subscriptions import Subscription
 from consumer.wire import Answer, AnswerKind, Request
@@ -74,11 +76,17 @@ class Replica:
         subscriptions: Sequence[Subscription] = (),
         settings: CoreSettings | None = None,
         workers: Workers | None = None,
+        topic: str | None = None,
+        seal: Seal | None = None,
     ) -> None:
+        """Subscriptions are those given, or read from `topic` at the start."""
         clock = SystemClock()
         self.health, self.metrics = Health(clock.monotonic), Metrics()
+        directory = None
+        if topic is not None:
+            directory = Directory(broker, topic, seal, {"ping": Ping}, health=self.health, metrics=self.metrics)
         codec = Codec(registry=True) if schemas else CODEC
-        router = Router(subscriptions or [subscription("a")])
+        router = Router([] if topic is not None else subscriptions or [subscription("a")])
         core = Core(settings or CoreSettings(), codec, router, clock, self.metrics)
         self.pipeline = Pipeline(
             core,
@@ -87,6 +95,7 @@ class Replica:
             Topics(TOPIC, REPLAYS, LETTERS, STATES, CONTROL),
             workers=workers,
             schemas=schemas,
+            directory=directory,
             timing=timing,
             clock=clock,
             health=self.health,

@@ -112,6 +112,14 @@ def test_readiness_tells_its_reasons(server: HealthServer, health: Health) -> No
     assert verdict(server, "/livez") == (200, {"ok": True, "reasons": {}})
 
 
+def test_readiness_tells_what_else_should_be_looked_at(server: HealthServer, health: Health) -> None:
+    health.note("subscriptions", "1 record is set aside")
+    notes = {"subscriptions": "1 record is set aside"}
+    assert verdict(server, "/readyz") == (200, {"ok": True, "reasons": {}, "notes": notes})
+    health.note("subscriptions", "")
+    assert verdict(server, "/readyz") == (200, {"ok": True, "reasons": {}})
+
+
 def test_liveness_tells_its_reasons(server: HealthServer, health: Health, clock: Clock) -> None:
     health.beat("loop")
     clock.now += 31

@@ -69,3 +69,10 @@ def test_without_the_file_an_id_may_be_given_whole() -> None:
     assert [known.standing(id_) for id_ in known.ids] == ["enabled", "disabled"]
     with pytest.raises(ConfigurationError, match="there is no subscription what is this"):
         known.find("what is this")
+
+
+def test_one_whose_record_cannot_be_used_is_there_with_all_its_destinations() -> None:
+    owed = [State("bad#00000001", P0, "", 3)]
+    known = Roster([subscription("acme")], owed, words(Word("x", Kind.SWITCH)), {"bad": "the record is not JSON"})
+    assert known.ids == ["acme", "bad", "bad#00000001"]
+    assert [known.standing(id_) for id_ in known.ids] == ["enabled", "set aside", "set aside"]

@@ -18,6 +18,8 @@ from consumer.settings import Settings, unknown_variables
 from consumer.settings.properties import REFUSED, read_properties
 from consumer.settings.values import (
     Address,
+    KafkaTopic,
+    Keys,
     read_duration,
     read_listener,
     read_networks,
@@ -127,6 +129,9 @@ def test_a_wrong_value_in_a_file_names_variable_key_and_file(tmp_path: Path) -> 
         ("TOPIC", "..", "'..': not a topic's name: "),
         ("TOPIC", "t" * 242, f"'{'t' * 99}…: too long: the names that derive from it leave 241 characters"),
         ("SUBSCRIPTIONS", "", "'': must be a text that is not empty"),
+        ("SUBSCRIPTIONS", "kafka:", "'kafka:': not a topic's name: "),
+        ("SUBSCRIPTIONS", "kafka:a b", "'kafka:a b': not a topic's name: "),
+        ("SUBSCRIPTIONS", "kafka:" + "t" * 250, f"'kafka:{'t' * 93}…: too long: Kafka takes 249 characters"),
         ("HTTP", "9464", "'9464': not host:port: "),
         ("HTTP", "::1:9464", "'::1:9464': not host:port: "),
         ("HTTP", "0.0.0.0:65536", "'0.0.0.0:65536': not host:port: "),
@@ -165,6 +170,10 @@ def test_all_wrong_values_are_told_at_once() -> None:
         (
             {"KAFKA": '{"session.timeout.ms": 6000}'},
             "KAFKA: session.timeout.ms is the broker's unless SPRINTLY_GROUP_PROTOCOL is classic",
+        ),
+        (
+            {"TOPIC": "t", "SUBSCRIPTIONS": "kafka:t.control"},
+            "SUBSCRIPTIONS: t.control is the topic for something else",
         ),
     ],
 )
@@ -228,6 +237,35 @@ def test_secrets_are_neither_in_the_description_nor_in_the_repr() -> None:
 
 
 # -- what they are like
+
+
+def test_subscriptions_are_in_a_file_or_a_topic() -> None:
+    file, topic = (
+        Settings.load({"SPRINTLY_SUBSCRIPTIONS": text}) for text in ("a.yaml", "kafka:sprintly.subscriptions")
+    )
+    assert (file.subscriptions, topic.subscriptions) == (Path("a.yaml"), KafkaTopic("sprintly.subscriptions"))
+    assert str(topic.subscriptions) == "kafka:sprintly.subscriptions"
+    assert Settings.load({"SPRINTLY_SUBSCRIPTIONS": "kafka:" + "a" * 249}).subscriptions == KafkaTopic("a" * 249)
+
+
+KEYS = [f"{letter * 43}=" for letter in "ABC"]
+
+
+def test_keys_are_read_and_never_shown(tmp_path: Path) -> None:
+    settings = Settings.load({"SPRINTLY_OPTIONS_KEY": f"{KEYS[0]}, {KEYS[1]},"})
+    assert settings.options_key.keys == (KEYS[0], KEYS[1])
+    (shown,) = [each for each in settings.describe() if each.variable == "SPRINTLY_OPTIONS_KEY"]
+    assert (shown.value, shown.default) == ("***", "")
+    assert not any(key in f"{settings!r}{settings}{settings.options_key!r}" for key in KEYS)
+    assert Settings.load({"SPRINTLY_OPTIONS_KEY": ""}).options_key == Keys()
+    assert Settings.load({}, toml(tmp_path, f"options_key = {KEYS}")).options_key == Keys(tuple(KEYS))
+
+
+@pytest.mark.parametrize("wrong", ["planted", "A" * 44, KEYS[1][1:], KEYS[1][:-2] + "+=", KEYS[1] + "="])
+def test_a_wrong_key_is_told_by_its_number(wrong: str) -> None:
+    said = problems({"SPRINTLY_OPTIONS_KEY": f"{KEYS[0]},{wrong}"})
+    made = "`openssl rand -base64 32 | tr /+ _-`"
+    assert said == [f"SPRINTLY_OPTIONS_KEY: key number 2 is not 32 bytes in urlsafe base64, as {made} makes them"]
 
 
 def test_settings_cannot_be_changed() -> None:

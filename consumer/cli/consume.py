@@ -11,13 +11,13 @@ import click
 import uvloop
 
 from consumer.cli.process import allow_many_connections, collect_garbage_rarely, give_memory_back
-from consumer.cli.wiring import kafka, load_settings, pipeline
+from consumer.cli.wiring import kafka, load_settings, pipeline, subscribed
 from consumer.clock import SystemClock
+from consumer.directory import Directory
 from consumer.health import Health, HealthServer
 from consumer.logs import get_logger
 from consumer.metrics import Metrics
 from consumer.pipeline import Pipeline
-from consumer.subscriptions import load_subscriptions
 
 
 @click.command()
@@ -29,20 +29,21 @@ def consume(config: Path | None) -> None:
     group. A second signal ends it at once; what was not committed is delivered again by another replica.
     """
     settings = load_settings(config)
-    subscriptions = load_subscriptions(settings.subscriptions, os.environ)
+    cluster = kafka(settings)
+    health, metrics = Health(SystemClock().monotonic), Metrics()
+    subscriptions = subscribed(settings, cluster, health, metrics)
     get_logger("consume").info(
         "starting",
         bootstrap_servers=settings.bootstrap_servers,
         group_id=settings.group_id,
         topic=settings.topic,
         schema_registry=str(settings.schema_registry_url or "none"),
-        subscriptions=len(subscriptions),
+        subscriptions=subscriptions.topic if isinstance(subscriptions, Directory) else len(subscriptions),
     )
     allow_many_connections(settings.max_in_flight)
     collect_garbage_rarely()
     give_memory_back()
-    health, metrics = Health(SystemClock().monotonic), Metrics()
-    replica = pipeline(settings, kafka(settings), subscriptions, health, metrics)
+    replica = pipeline(settings, cluster, subscriptions, health, metrics)
     if settings.http is None:
         uvloop.run(run_until_signalled(replica))
         return

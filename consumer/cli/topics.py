@@ -8,7 +8,8 @@ import click
 
 from consumer.cli.output import json_option, print_json, print_table
 from consumer.cli.wiring import kafka, load_settings
-from consumer.topics import DEFAULT_PARTITIONS, topic_specs
+from consumer.settings.values import KafkaTopic
+from consumer.topics import DEFAULT_PARTITIONS, subscriptions_spec, topic_specs
 
 ANSWER_TIME = 5.0  # seconds
 
@@ -34,11 +35,16 @@ def topics() -> None:
 @json_option
 @click.pass_obj
 def create(config: Path | None, partitions: int, replication: int | None, as_json: bool) -> None:
-    """Create what is missing: events, dead letters, replays, states, control; what is there stays as it is."""
+    """Create what is missing: events, dead letters, replays, states, control; what is there stays as it is.
+
+    So it does with the topic of the subscriptions, where SPRINTLY_SUBSCRIPTIONS names one.
+    """
     settings = load_settings(config, log_level="error")
     cluster = kafka(settings)
     copies = replication or min(3, cluster.size(ANSWER_TIME))
     specs = topic_specs(settings.topic, partitions, copies)
+    if isinstance(settings.subscriptions, KafkaTopic):
+        specs.append(subscriptions_spec(settings.subscriptions.name, copies))
     created = cluster.create(specs)
     rows = [{"topic": s.name, "created": created[s.name], "partitions": s.partitions, **s.config} for s in specs]
     if as_json:

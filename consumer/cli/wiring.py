@@ -15,10 +15,12 @@ from consumer.clock import SystemClock
 from consumer.codec import Codec
 from consumer.control import Words
 from consumer.core import Core, CoreSettings
+from consumer.directory import Directory
 from consumer.dispatcher import Bounds
 from consumer.egress import EgressPolicy
+from consumer.entries import Entries, read_entries
 from consumer.errors import ConfigurationError
-from consumer.guarded import Guard, GuardedSession, unguarded
+from consumer.guarded import Guard, GuardedSession
 from consumer.logs import configure, get_logger
 from consumer.patience import Limits
 from consumer.pipeline import Pipeline, Timing, Topics
@@ -26,8 +28,9 @@ from consumer.registry import Registry
 from consumer.roster import Roster
 from consumer.router import Router
 from consumer.settings import Settings, unknown_variables
+from consumer.settings.values import KafkaTopic
 from consumer.state import latest_states
-from consumer.subscriptions import load_subscriptions
+from consumer.subscriptions import available, load_subscriptions
 from consumer.transport import Transport
 from consumer.workers import Workers
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from consumer.broker import Broker
     from consumer.health import Health
     from consumer.metrics import Metrics
+    from consumer.sealed import Seal
     from consumer.state import State
     from consumer.subscriptions import Subscription
 
@@ -89,6 +93,10 @@ def states(settings: Settings, broker: Broker) -> list[State]:
 
 def roster(settings: Settings, broker: Broker) -> Roster:
     """Return the subscriptions that there are, or were; where the file cannot be read here, that is told on stderr."""
+    if isinstance(settings.subscriptions, KafkaTopic):
+        found = entries(settings, broker, settings.subscriptions.name)
+        known = states(settings, broker), words(settings, broker)
+        return Roster(found.subscriptions, *known, found.aside, place="the topic")
     subscriptions = None
     try:
         subscriptions = load_subscriptions(settings.subscriptions, os.environ)
@@ -97,26 +105,49 @@ def roster(settings: Settings, broker: Broker) -> Roster:
     return Roster(subscriptions, states(settings, broker), words(settings, broker))
 
 
+def entries(settings: Settings, broker: Broker, topic: str) -> Entries:
+    """Return what the subscriptions topic holds. Raises BrokerError, ConfigurationError."""
+    return read_entries(broker.read(topic), seal(settings), available())
+
+
+def seal(settings: Settings) -> Seal | None:
+    """Return what seals and opens options; None where there is no key for it."""
+    if not settings.options_key.keys:
+        return None
+    from consumer.sealed import Seal  # its library takes 50 ms to import, and few need it
+
+    return Seal(settings.options_key.keys)
+
+
+def subscribed(
+    settings: Settings, broker: Broker, health: Health, metrics: Metrics
+) -> tuple[Subscription, ...] | Directory:
+    """Return the subscriptions of a file, or the topic that they are read from. Raises ConfigurationError."""
+    place = settings.subscriptions
+    if isinstance(place, KafkaTopic):
+        return Directory(broker, place.name, seal(settings), available(), health=health, metrics=metrics)
+    return load_subscriptions(place, os.environ)
+
+
 def _tell(problems: Iterable[str]) -> None:
     for problem in problems:
         click.echo(problem, err=True)
 
 
 def pipeline(
-    settings: Settings, broker: Broker, subscriptions: Iterable[Subscription], health: Health, metrics: Metrics
+    settings: Settings,
+    broker: Broker,
+    subscriptions: Iterable[Subscription] | Directory,
+    health: Health,
+    metrics: Metrics,
 ) -> Pipeline:
-    """Return one replica, ready to run; raises ConfigurationError for subscriptions that it may not serve."""
-    subscriptions = tuple(subscriptions)
-    if problems := [
-        f"subscription {each.id}: {reason}"
-        for each in subscriptions
-        if (reason := unguarded(type(each.service), settings.egress_unguarded))
-    ]:
-        raise ConfigurationError(*problems)
+    """Return one replica, ready to run, for these subscriptions or those that it reads before it begins."""
     clock = SystemClock()
     schemas = registry(settings)
     codec = Codec(registry=schemas is not None)
-    core = Core(_core_settings(settings), codec, Router(subscriptions), clock, metrics)
+    source = subscriptions if isinstance(subscriptions, Directory) else None
+    router = Router(() if isinstance(subscriptions, Directory) else subscriptions)
+    core = Core(_core_settings(settings), codec, router, clock, metrics)
     return Pipeline(
         core,
         broker,
@@ -130,6 +161,7 @@ def pipeline(
         ),
         workers=workers(settings),
         schemas=schemas,
+        directory=source,
         timing=_timing(settings),
         clock=clock,
         health=health,

@@ -22,25 +22,29 @@ from consumer.retry import RETRY_DELAYS
 from consumer.settings.properties import CLASSIC_ONLY, Scalar, read_properties, write_properties
 from consumer.settings.values import (
     Address,
+    KafkaTopic,
+    Keys,
     ServerUrl,
     read_bundle,
     read_choice,
     read_count,
     read_duration,
     read_durations,
+    read_keys,
     read_limit,
     read_listener,
     read_names,
     read_networks,
-    read_path,
     read_proxy,
     read_registry,
     read_servers,
     read_size,
+    read_subscriptions,
     read_text,
     read_topic,
     write_duration,
     write_durations,
+    write_keys,
     write_limit,
     write_listener,
     write_names,
@@ -58,7 +62,12 @@ _SMALLEST_CYCLE = 2_000_000  # one dead letter holds a whole record: 1 MiB by Ka
 _LARGEST_HAND = 10_000  # deliveries; a state takes some 50 bytes for each, and Kafka 1 MiB for a record by default
 _SHORTEST_TRANSACTION = 1.0  # librdkafka refuses a transaction.timeout.ms below 1000 …
 _LONGEST_TRANSACTION = 900.0  # … and a broker, by default, one above its transaction.max.timeout.ms
-_SECRET = ("kafka", "schema_registry_url", "egress_proxy")  # no sentence repeats what was given for these
+_SECRET = (
+    "kafka",
+    "schema_registry_url",
+    "egress_proxy",
+    "options_key",
+)  # no sentence repeats what was given for these
 _SHOWN = 100  # characters of a wrong value, in the sentence about it
 
 
@@ -72,7 +81,8 @@ class _Written:
 Text: TypeAlias = Annotated[str, PlainValidator(read_text)]
 Servers: TypeAlias = Annotated[str, PlainValidator(read_servers)]
 Topic: TypeAlias = Annotated[str, PlainValidator(read_topic)]
-File: TypeAlias = Annotated[Path, PlainValidator(read_path)]
+FileOrTopic: TypeAlias = Annotated[Path | KafkaTopic, PlainValidator(read_subscriptions)]
+OptionsKey: TypeAlias = Annotated[Keys, PlainValidator(read_keys), _Written(write_keys)]
 Bundle: TypeAlias = Annotated[Path | None, PlainValidator(read_bundle), _Written(write_path)]
 Count: TypeAlias = Annotated[int, PlainValidator(read_count)]
 Limit: TypeAlias = Annotated[int | None, PlainValidator(read_limit), _Written(write_limit)]
@@ -123,9 +133,14 @@ class Settings(BaseSettings):
         description="The topic with the events. Four more are named after it: `.dlq` has the dead letters,"
         " `.state` who is owed what, `.control` the operators' words, `.replay` what is being replayed.",
     )
-    subscriptions: File = Field(
+    subscriptions: FileOrTopic = Field(
         default=Path("subscriptions.yaml"),
-        description="The YAML file that says which product has enabled which service.",
+        description="Which product has enabled which service: a YAML file, or `kafka:TOPIC` for a compacted topic.",
+    )
+    options_key: OptionsKey = Field(
+        default=Keys(),
+        repr=False,
+        description="Fernet keys, separated by commas, for the options in that topic: the first seals, each opens.",
     )
     schema_registry_url: Registry = Field(
         default=None,
@@ -301,7 +316,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
-        if contradictions := [*_too_large(self), *_out_of_range(self), *_classic_only(self)]:
+        if contradictions := [*_too_large(self), *_out_of_range(self), *_classic_only(self), *_taken(self)]:
             raise ValueError("\n".join(contradictions))
         return self
 
@@ -395,6 +410,13 @@ def _classic_only(settings: Settings) -> Iterator[str]:
         return
     for name in sorted(CLASSIC_ONLY & settings.kafka.keys()):
         yield f"{variable('kafka')}: {name} is the broker's unless {variable('group_protocol')} is classic"
+
+
+def _taken(settings: Settings) -> Iterator[str]:
+    others = ("", DEAD_LETTERS, STATES, CONTROL, REPLAYS)
+    topic = settings.subscriptions
+    if isinstance(topic, KafkaTopic) and topic.name in {settings.topic + other for other in others}:
+        yield f"{variable('subscriptions')}: {topic.name} is the topic for something else"
 
 
 def _written(name: str, value: Any) -> str:

@@ -25,7 +25,10 @@ _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
 _SERVER = re.compile(r"(?:[A-Z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", re.ASCII)
 _LISTENER = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-_TOPIC_LIMIT = 249 - len(CONTROL)  # Kafka takes names of 249 characters; the longest derived one must fit
+_LONGEST_TOPIC = 249  # characters, by Kafka
+_TOPIC_LIMIT = _LONGEST_TOPIC - len(CONTROL)  # the longest derived name must fit
+_KAFKA = "kafka:"
+_KEY = re.compile(r"[A-Za-z0-9_-]{43}=", re.ASCII)  # 32 bytes
 _HIGHEST_PORT = 65535
 _LONGEST = 365 * 86400.0  # in milliseconds this is still far from what timers and libraries can hold
 
@@ -154,11 +157,14 @@ def read_servers(value: object) -> str:
 
 def read_topic(value: object) -> str:
     """Return the name of a topic that Kafka takes, and whose derived topics it takes as well."""
-    topic = read_text(value)
+    return _topic(read_text(value), _TOPIC_LIMIT, "the names that derive from it leave")
+
+
+def _topic(topic: str, limit: int, who: str) -> str:
     if not _TOPIC.fullmatch(topic) or topic in (".", ".."):
         raise ValueError("not a topic's name: letters, digits, '.', '_' and '-' only")
-    if len(topic) > _TOPIC_LIMIT:
-        raise ValueError(f"too long: the names that derive from it leave {_TOPIC_LIMIT} characters")
+    if len(topic) > limit:
+        raise ValueError(f"too long: {who} {limit} characters")
     return topic
 
 
@@ -188,6 +194,54 @@ def read_listener(value: object) -> Address | None:
 def write_listener(address: Address | None) -> str:
     """Return the text that `read_listener` reads as this address."""
     return str(address or "off")
+
+
+@dataclass(frozen=True)
+class KafkaTopic:
+    """A topic, where something else might be meant as well."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_KAFKA}{self.name}"
+
+
+def read_subscriptions(value: object) -> Path | KafkaTopic:
+    """Return where subscriptions are: a file by its path, or the topic in `kafka:TOPIC`; both are taken as they are."""
+    if isinstance(value, KafkaTopic | Path):
+        return value
+    text = read_text(value)
+    if not text.startswith(_KAFKA):
+        return Path(text)
+    return KafkaTopic(_topic(text.removeprefix(_KAFKA), _LONGEST_TOPIC, "Kafka takes"))
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys that options are sealed by, the first one, and opened by, all of them; they do not print themselves."""
+
+    keys: tuple[str, ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        return "***" * bool(self.keys)
+
+
+def read_keys(value: object) -> Keys:
+    """Return the Fernet keys of a comma-separated text or of a list: 32 bytes each, in urlsafe base64."""
+    if isinstance(value, Keys):
+        return value
+    parts = list(value) if isinstance(value, list | tuple) else str(value).split(",")
+    keys = tuple(part for part in (str(part).strip() for part in parts) if part)
+    for number, key in enumerate(keys, 1):
+        if not _KEY.fullmatch(key):
+            made = "`openssl rand -base64 32 | tr /+ _-`"
+            raise ValueError(f"key number {number} is not 32 bytes in urlsafe base64, as {made} makes them")
+    return Keys(keys)
+
+
+def write_keys(keys: Keys) -> str:
+    """Return asterisks where there are keys, and nothing where there are none."""
+    return str(keys)
 
 
 def read_networks(value: object) -> tuple[Network, ...]:

@@ -1,0 +1,148 @@
+"""Entries of the subscriptions topic: a compacted topic's records come in and go out, one a subscription (DESIGN 2.3).
+
+The key is the subscription's id, the value a JSON object with the fields that it has in a subscriptions file, and a
+tombstone removes it. `sealed` stands in place of `options` where they are sealed. Who writes to the topic need not be
+the operator of this machine, so references in options are refused: they would read its files and environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from consumer.event import Outgoing
+from consumer.references import Nothing, escape
+from consumer.strictyaml import DEEPEST
+from consumer.subscriptions import ID, Services, Subscription, read_entry
+
+if TYPE_CHECKING:
+    from consumer.event import Record
+    from consumer.sealed import Seal
+
+SEALED = "sealed"
+LONGEST_SENTENCE = 500  # characters; a field's name or a service's comes from outside
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What the topic holds: usable subscriptions in the order of their ids, and those set aside, with the reason."""
+
+    subscriptions: tuple[Subscription, ...] = ()
+    aside: Mapping[str, str] = field(default_factory=dict)
+    ids: frozenset[str] = frozenset()  # all that stand in it, as far as they are ids
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for each record that is set aside."""
+        return [f"subscription {name}: {reason}" for name, reason in self.aside.items()]
+
+
+def write_entry(topic: str, fields: Mapping[str, Any], seal: Seal | None) -> Outgoing:
+    """Return a subscription's fields, whose options mean themselves, as a record. Raises ValueError."""
+    return write_fields(topic, {**fields, "options": escape(fields.get("options", {}))}, seal)
+
+
+def write_fields(topic: str, fields: Mapping[str, Any], seal: Seal | None) -> Outgoing:
+    """Return fields as `read_fields` gives them as a record. Raises ValueError, with the rest of a sentence."""
+    written = dict(fields)
+    if seal is not None:
+        written[SEALED] = seal.seal(written["id"], written.pop("options", {}))
+    try:
+        value = orjson.dumps(written, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        raise ValueError("options cannot be written as JSON") from None
+    return Outgoing(topic, written["id"].encode(), value)
+
+
+def write_removal(topic: str, id_: str) -> Outgoing:
+    """Return the tombstone that removes a subscription."""
+    return Outgoing(topic, id_.encode(), None)
+
+
+def latest(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the last record of each subscription that was not removed, in the order of their ids.
+
+    A key that is no id stands there as the place of its record.
+    """
+    found: dict[bytes | None, Record] = {}
+    for record in records:  # those of one key are in one partition, and so in order
+        if record.value is None:
+            found.pop(record.key, None)
+        else:
+            found[record.key] = record
+    named = {_name(record): record for record in found.values()}
+    return dict(sorted(named.items()))
+
+
+def read_fields(record: Record, seal: Seal | None) -> dict[str, Any]:
+    """Return the fields in a record, the options opened. Raises ValueError, with the rest of a sentence."""
+    try:
+        fields = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        raise ValueError("the record is not JSON") from None
+    if not isinstance(fields, dict):
+        raise ValueError("the record is not a JSON object")
+    if fields.get("id") != (record.key or b"").decode("utf-8", "replace"):
+        raise ValueError("id is not the key of its record")
+    if SEALED in fields:
+        fields["options"] = _opened(fields, seal)
+    if _is_deep(fields):
+        raise ValueError(f"the record is nested deeper than {DEEPEST} levels")
+    return fields
+
+
+def read_entries(records: Iterable[Record], seal: Seal | None, services: Services) -> Entries:
+    """Return what all records of the topic amount to."""
+    subscriptions: list[Subscription] = []
+    aside: dict[str, str] = {}
+    there = latest(records)
+    for name, record in there.items():
+        found, reason = _read(record, seal, services)
+        subscriptions += found
+        if reason:
+            aside[name] = reason
+    return Entries(tuple(subscriptions), aside, frozenset(name for name in there if ID.fullmatch(name)))
+
+
+def _read(record: Record, seal: Seal | None, services: Services) -> tuple[tuple[Subscription, ...], str]:
+    """Return what a record makes, or why it makes nothing."""
+    try:
+        entry, problems = read_entry(read_fields(record, seal), Nothing(), services)
+    except ValueError as error:
+        return (), str(error)
+    except Exception as error:  # noqa: BLE001 - a validator of anybody's, met by a value of anybody's
+        return (), f"the record cannot be read: {type(error).__name__}"
+    reason = "; ".join(problems)
+    return entry.subscriptions, reason if len(reason) <= LONGEST_SENTENCE else f"{reason[:LONGEST_SENTENCE]}…"
+
+
+def _name(record: Record) -> str:
+    key = (record.key or b"").decode("utf-8", "replace")
+    return key if ID.fullmatch(key) else f"at {record.topic}[{record.partition}] offset {record.offset}"
+
+
+def _opened(fields: dict[str, Any], seal: Seal | None) -> dict[str, Any]:
+    sealed = fields.pop(SEALED)
+    if "options" in fields:
+        raise ValueError("it has both options and sealed ones")
+    if not isinstance(sealed, str):
+        raise ValueError("sealed is not text")
+    if seal is None:
+        raise ValueError("options are sealed and cannot be opened: SPRINTLY_OPTIONS_KEY is not set")
+    return seal.open(fields["id"], sealed)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
