@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from pydantic import BaseModel
 
 from consumer.announcement import Progress, announce, follow
 from consumer.arrears import ANSWER_TIME
 from consumer.broker import FOREVER
 from consumer.cli.arguments import DURATION, MOMENT
 from consumer.cli.output import json_option, print_json, print_table, progress, when
+from consumer.cli.subscribing import check, set_
 from consumer.cli.wiring import kafka, load_settings, roster
 from consumer.clock import SystemClock
 from consumer.control import Kind, Word
@@ -37,10 +39,14 @@ wait_option = click.option(
 
 @click.group()
 def subscriptions() -> None:
-    """List subscriptions, and disable, enable, backfill or forget them while replicas run.
+    """List, check and set subscriptions; disable, enable, backfill or forget them while replicas run.
 
     An ID may be given by its beginning; that of a subscription with several destinations means all of them.
     """
+
+
+for command in (check, set_):
+    subscriptions.add_command(command)
 
 
 @subscriptions.command("list")
@@ -49,7 +55,8 @@ def subscriptions() -> None:
 def list_(config: Path | None, as_json: bool) -> None:
     """List who is subscribed, and how each stands.
 
-    That is the file's subscriptions, and those that are gone and still owed something.
+    That is the subscriptions of the file or topic, and those that are gone and still owed something. With --json their
+    options are shown as well, secrets masked.
     """
     settings, cluster = _open(config)
     known = roster(settings, cluster)
@@ -182,11 +189,23 @@ def _row(known: Roster, id_: str) -> dict[str, Any]:
         "id": id_,
         "product": None if found is None else "*" if found.product is None else found.product,
         "service": None if found is None else found.service.name,
+        "options": {} if found is None else _masked(dict(found.service.options)),
         "events": [] if found is None else list(found.events or found.service.events),
         "standing": known.standing(id_),
-        "reason": word.reason if word is not None and not word.enabled else "",
+        "reason": known.aside.get(id_) or (word.reason if word is not None and not word.enabled else ""),
         "since": when(word.at) if word is not None else "",
     }
+
+
+def _masked(value: Any) -> Any:
+    """Return an option's value for people; secrets print themselves as asterisks."""
+    if isinstance(value, BaseModel):
+        value = dict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _cell(value: Any) -> str:
