@@ -32,7 +32,6 @@ class Entries:
 
     subscriptions: tuple[Subscription, ...] = ()
     aside: Mapping[str, str] = field(default_factory=dict)
-    ids: frozenset[str] = frozenset()  # all that stand in it, as far as they are ids
 
     @property
     def problems(self) -> list[str]:
@@ -98,13 +97,12 @@ def read_entries(records: Iterable[Record], seal: Seal | None, services: Service
     """Return what all records of the topic amount to."""
     subscriptions: list[Subscription] = []
     aside: dict[str, str] = {}
-    there = latest(records)
-    for name, record in there.items():
+    for name, record in latest(records).items():
         found, reason = _read(record, seal, services)
         subscriptions += found
         if reason:
             aside[name] = reason
-    return Entries(tuple(subscriptions), aside, frozenset(name for name in there if ID.fullmatch(name)))
+    return Entries(tuple(subscriptions), aside)
 
 
 def _read(record: Record, seal: Seal | None, services: Services) -> tuple[tuple[Subscription, ...], str]:
@@ -115,8 +113,13 @@ def _read(record: Record, seal: Seal | None, services: Services) -> tuple[tuple[
         return (), str(error)
     except Exception as error:  # noqa: BLE001 - a validator of anybody's, met by a value of anybody's
         return (), f"the record cannot be read: {type(error).__name__}"
-    reason = "; ".join(problems)
-    return entry.subscriptions, reason if len(reason) <= LONGEST_SENTENCE else f"{reason[:LONGEST_SENTENCE]}…"
+    return entry.subscriptions, _shown("; ".join(problems))
+
+
+def _shown(reason: str) -> str:
+    """Return a reason as it may be shown: one line that is not too long, and moves no cursor."""
+    cut = reason if len(reason) <= LONGEST_SENTENCE else f"{reason[:LONGEST_SENTENCE]}…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
 
 
 def _name(record: Record) -> str:

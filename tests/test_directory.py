@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 import structlog
 from cryptography.fernet import Fernet
-from harness import value
-from replicas import Destination, Replica, cluster, committed, eventually, produce, running, scenario
+from harness import DOWN, value
+from replicas import Destination, Replica, cluster, committed, eventually, owed, produce, running, scenario
 
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
+from consumer.core import CoreSettings
 from consumer.entries import write_entry, write_removal
 from consumer.errors import BrokerUnreachable
 from consumer.event import Outgoing
@@ -88,6 +89,25 @@ def test_a_topic_without_a_usable_record_is_no_error() -> None:
                 await eventually(lambda broker=broker: committed(broker) == 1, "it was not committed")
                 assert "start" not in replica.health.not_ready()
         assert "and 30 more" in replica.health.notes()["subscriptions"]
+
+    scenario(play)
+
+
+def test_what_one_is_owed_is_kept_while_its_record_cannot_be_used() -> None:
+    async def play() -> None:
+        broker, down, well = with_topic(entry("a", SEAL)), Destination(lambda _: DOWN), Destination()
+        settings = CoreSettings(quick_attempts=1, retry_delays=(0.01,) * 9)
+        produce(broker, value())
+        async with running(Replica(broker, down, topic=DIRECTORY, seal=SEAL, settings=settings)):
+            await eventually(lambda: len(owed(broker)) == 1 and committed(broker) == 1, "it is not owed")
+        async with running(Replica(broker, well, topic=DIRECTORY, settings=settings)) as replica:
+            produce(broker, value())
+            await eventually(lambda: committed(broker) == 2, "it does not go on")
+            assert "subscriptions" in replica.health.notes()
+        assert (well.got, len(owed(broker))) == ([], 1)
+        async with running(Replica(broker, well, topic=DIRECTORY, seal=SEAL, settings=settings)):
+            await eventually(lambda: owed(broker) == [], "it is still owed")
+        assert well.ids == [down.ids[0]]
 
     scenario(play)
 
