@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumer.entries import Entries, read_entries
+from consumer.entries import Entries, Refusal, nobody, read_entries
 from consumer.logs import get_logger
 
 if TYPE_CHECKING:
@@ -26,15 +26,20 @@ class Directory:
         topic: str,
         seal: Seal | None,
         services: Services,
+        refusal: Refusal = nobody,
         *,
         health: Health,
         metrics: Metrics,
     ) -> None:
-        """Read `topic`, whose options `seal` opens where they are sealed."""
+        """Read `topic`, whose options `seal` opens where they are sealed.
+
+        `refusal` says of a service why it may not be used, "" where it may.
+        """
         self.topic = topic
         self._broker = broker
         self._seal = seal
         self._services = services
+        self._refusal = refusal
         self._health = health
         self._aside = 0
         self._log = get_logger("subscriptions")
@@ -45,7 +50,7 @@ class Directory:
 
         A record that cannot be used is set aside: the others are not to wait for it.
         """
-        entries = read_entries(self._broker.read(self.topic), self._seal, self._services)
+        entries = read_entries(self._broker.read(self.topic), self._seal, self._services, self._refusal)
         self._tell(entries)
         return entries.subscriptions
 

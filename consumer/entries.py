@@ -7,9 +7,9 @@ the operator of this machine, so references in options are refused: they would r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -17,10 +17,13 @@ from consumer.event import Outgoing
 from consumer.references import Nothing, escape
 from consumer.strictyaml import DEEPEST
 from consumer.subscriptions import ID, Services, Subscription, read_entry
+from services import ServiceBase
 
 if TYPE_CHECKING:
     from consumer.event import Record
     from consumer.sealed import Seal
+
+Refusal: TypeAlias = Callable[[type[ServiceBase]], str]
 
 SEALED = "sealed"
 LONGEST_SENTENCE = 500  # characters; a field's name or a service's comes from outside
@@ -93,12 +96,21 @@ def read_fields(record: Record, seal: Seal | None) -> dict[str, Any]:
     return fields
 
 
-def read_entries(records: Iterable[Record], seal: Seal | None, services: Services) -> Entries:
-    """Return what all records of the topic amount to."""
+def nobody(_service: type[ServiceBase]) -> str:
+    """Refuse no service."""
+    return ""
+
+
+def read_entries(
+    records: Iterable[Record], seal: Seal | None, services: Services, refusal: Refusal = nobody
+) -> Entries:
+    """Return what all records of the topic amount to; `refusal` says why a service is not for use, if it is not."""
     subscriptions: list[Subscription] = []
     aside: dict[str, str] = {}
     for name, record in latest(records).items():
         found, reason = _read(record, seal, services)
+        if refused := next(filter(None, (refusal(type(each.service)) for each in found)), ""):
+            found, reason = (), refused
         subscriptions += found
         if reason:
             aside[name] = reason

@@ -188,3 +188,11 @@ def test_what_is_no_json_is_not_written() -> None:
     for seal in (None, SEAL):
         with pytest.raises(ValueError, match="options cannot be written as JSON"):
             write_entry(TOPIC, {**FIELDS, "options": {"token": 2**70}}, seal)
+
+
+def test_a_service_that_may_not_be_used_is_set_aside() -> None:
+    written = [write_entry(TOPIC, each, None) for each in ({**FIELDS, "id": "one"}, {**FIELDS, "id": "two"})]
+
+    found = read_entries(records(*written), None, SERVICES, lambda service: f"{service.name} is off")
+
+    assert (found.subscriptions, found.aside) == ((), dict.fromkeys(("one", "two"), f"{Chat.name} is off"))

@@ -20,7 +20,7 @@ from consumer.dispatcher import Bounds
 from consumer.egress import EgressPolicy
 from consumer.entries import Entries, read_entries
 from consumer.errors import ConfigurationError
-from consumer.guarded import Guard, GuardedSession
+from consumer.guarded import Guard, GuardedSession, unguarded
 from consumer.logs import configure, get_logger
 from consumer.patience import Limits
 from consumer.pipeline import Pipeline, Timing, Topics
@@ -107,7 +107,8 @@ def roster(settings: Settings, broker: Broker) -> Roster:
 
 def entries(settings: Settings, broker: Broker, topic: str) -> Entries:
     """Return what the subscriptions topic holds. Raises BrokerError, ConfigurationError."""
-    return read_entries(broker.read(topic), seal(settings), available())
+    refusal = partial(unguarded, allowed=settings.egress_unguarded)
+    return read_entries(broker.read(topic), seal(settings), available(), refusal)
 
 
 def seal(settings: Settings) -> Seal | None:
@@ -125,8 +126,13 @@ def subscribed(
     """Return the subscriptions of a file, or the topic that they are read from. Raises ConfigurationError."""
     place = settings.subscriptions
     if isinstance(place, KafkaTopic):
-        return Directory(broker, place.name, seal(settings), available(), health=health, metrics=metrics)
-    return load_subscriptions(place, os.environ)
+        refusal = partial(unguarded, allowed=settings.egress_unguarded)
+        return Directory(broker, place.name, seal(settings), available(), refusal, health=health, metrics=metrics)
+    found = load_subscriptions(place, os.environ)
+    refused = [(each.id, unguarded(type(each.service), settings.egress_unguarded)) for each in found]
+    if problems := [f"{place}: subscription {name}: {reason}" for name, reason in refused if reason]:
+        raise ConfigurationError(*problems)
+    return found
 
 
 def _tell(problems: Iterable[str]) -> None:

@@ -62,12 +62,7 @@ _SMALLEST_CYCLE = 2_000_000  # one dead letter holds a whole record: 1 MiB by Ka
 _LARGEST_HAND = 10_000  # deliveries; a state takes some 50 bytes for each, and Kafka 1 MiB for a record by default
 _SHORTEST_TRANSACTION = 1.0  # librdkafka refuses a transaction.timeout.ms below 1000 …
 _LONGEST_TRANSACTION = 900.0  # … and a broker, by default, one above its transaction.max.timeout.ms
-_SECRET = (
-    "kafka",
-    "schema_registry_url",
-    "egress_proxy",
-    "options_key",
-)  # no sentence repeats what was given for these
+_SECRET = ("kafka", "schema_registry_url", "egress_proxy", "options_key")  # no sentence repeats their values
 _SHOWN = 100  # characters of a wrong value, in the sentence about it
 
 
