@@ -183,8 +183,9 @@ def test_what_never_speaks_tls_ends_in_time(tls: Tls) -> None:
     assert max(answer.seconds, blocking.seconds) < DEADLINE + LATE
 
 
+@pytest.mark.parametrize("kind", ["", "good"])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_an_answer_that_nobody_asked_for_is_not_the_next_ones(at_once: bool, tls: Tls) -> None:
+def test_an_answer_that_nobody_asked_for_is_not_the_next_ones(at_once: bool, kind: str, tls: Tls) -> None:
     said = threading.Event()
 
     def play(connection: socket.socket) -> None:
@@ -200,7 +201,7 @@ def test_an_answer_that_nobody_asked_for_is_not_the_next_ones(at_once: bool, tls
             said.set()
 
     async def main(url: str) -> list[int]:
-        sender, statuses = Transport(policy=LOOPBACK), []
+        sender, statuses = Transport(policy=LOOPBACK, ca_bundle=tls.bundle), []
         for _ in range(3):
             future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             sender.start(Request("POST", url, [], b"x"), future.set_result)
@@ -214,11 +215,52 @@ def test_an_answer_that_nobody_asked_for_is_not_the_next_ones(at_once: bool, tls
         return statuses
 
     answered = threading.Event()
-    with Peer(play) as peer, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with Peer(play, tls.context(kind)) as peer, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(main(peer.url)) == [200, 200, 200]
         assert peer.connections == 3
-    with Peer(peers.answers_twice) as peer, GuardedSession(Guard(LOOPBACK)) as session:
+    session = GuardedSession(Guard(LOOPBACK), ca_bundle=tls.bundle)
+    with Peer(peers.answers_twice, tls.context(kind)) as peer, session:
         assert [session.post(peer.url, data=b"x").status_code for _ in range(3)] == [200, 200, 200]
+
+
+def test_a_connection_by_http_2_may_speak_while_it_is_idle(tls: Tls) -> None:
+    """A server pings: the connection stays, and the next request goes out on it."""
+    pinged = threading.Event()
+
+    def play(connection: socket.socket) -> None:
+        connection.sendall(peers.frame(peers.SETTINGS))
+        for stream in (1, 3):
+            while f"stream {stream}" not in asked(connection.recv(65_536)):
+                pass
+            connection.sendall(peers.frame(peers.HEADERS, peers.STATUS_200, 5, stream))
+            answered.wait(PATIENCE)
+            connection.sendall(peers.frame(peers.PING, bytes(8)))
+            pinged.set()
+        peers.until_gone(connection)
+
+    def asked(frames: bytes) -> list[str]:
+        frames, found = frames.removeprefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), []
+        while len(frames) >= 9:
+            if frames[3] == peers.HEADERS:
+                found.append(f"stream {int.from_bytes(frames[5:9], 'big')}")
+            frames = frames[9 + int.from_bytes(frames[:3], "big") :]
+        return found
+
+    async def main(url: str) -> list[int]:
+        sender, statuses = Transport(policy=LOOPBACK, ca_bundle=tls.bundle), []
+        for _ in range(2):
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            sender.start(Request("POST", url, [], b""), future.set_result)
+            statuses.append((await asyncio.wait_for(future, 20)).status)
+            answered.set()
+            assert await asyncio.to_thread(pinged.wait, PATIENCE)
+        await sender.aclose()
+        return statuses
+
+    answered = threading.Event()
+    with Peer(play, tls.context("h2")) as peer, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main(peer.url)) == [200, 200]
+        assert peer.connections == 1
 
 
 def test_a_thread_is_free_again_after_the_deadline(tls: Tls) -> None:
