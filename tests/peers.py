@@ -213,7 +213,7 @@ def bomb(coding: str, times: int) -> bytes:
     if coding == "br":
         return bytes(100_000)
     packer = zlib.compressobj(9, wbits=31 if coding == "gzip" else 15)
-    packed = b"".join(packer.compress(bytes(10_000_000)) for _ in range(100)) + packer.flush()
+    packed = b"".join(packer.compress(bytes(10_000_000)) for _ in range(20)) + packer.flush()
     for _ in range(times - 1):
         packed = gzip.compress(packed)
     return packed

@@ -1,0 +1,16 @@
+"""Hostile peers on the real Kafka, all at once and in short: `make hostile` does the same for a minute."""
+
+from __future__ import annotations
+
+import hostile_peers
+from peers import HTTP, MAIL
+
+SECONDS = 5
+
+
+def test_no_hostile_peer_outlives_its_deadline_fills_the_memory_or_disturbs_the_others(kafka_bootstrap: str) -> None:
+    found = hostile_peers.play(kafka_bootstrap, SECONDS)
+    assert found.problems == []
+    assert len(found.rows) == 2 * len(HTTP) + len(MAIL)
+    assert sum(row.connections for row in found.rows) > 500
+    assert found.healthy > hostile_peers.ITEMS
