@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = (
     *("consumer", "services", "schemas", "docs", "tests", "deploy", "benchmarks"),
-    *("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
+    *("pyproject.toml", "Dockerfile", "Makefile"),
 )
 PATIENCE = 120.0  # seconds for anything on a busy machine
 
