@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumer.entries import Entries, Refusal, nobody, read_entries
+from consumer.entries import Entries, Refusal, locked, nobody, read_entries
+from consumer.errors import KeysMissing
 from consumer.logs import get_logger
 
 if TYPE_CHECKING:
@@ -48,9 +49,17 @@ class Directory:
     def read(self) -> tuple[Subscription, ...]:
         """Return the subscriptions that the topic holds now. Raises BrokerError.
 
-        A record that cannot be used is set aside: the others are not to wait for it.
+        A record that cannot be used is set aside: the others are not to wait for it. But where none of the sealed ones
+        can be opened, it is the keys that are wrong, and KeysMissing is raised: to go on without all of them would have
+        events committed that nobody got.
         """
-        entries = read_entries(self._broker.read(self.topic), self._seal, self._services, self._refusal)
+        records = list(self._broker.read(self.topic))
+        if count := locked(records, self._seal):
+            raise KeysMissing(
+                f"none of the {count} sealed subscription(s) of {self.topic} can be opened:"
+                " does SPRINTLY_OPTIONS_KEY hold the right keys?"
+            )
+        entries = read_entries(records, self._seal, self._services, self._refusal)
         self._tell(entries)
         return entries.subscriptions
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
+from consumer.errors import SealedFast
 from consumer.event import Outgoing
 from consumer.references import Nothing, escape
 from consumer.strictyaml import DEEPEST
@@ -117,6 +118,23 @@ def read_entries(
     return Entries(tuple(subscriptions), aside)
 
 
+def locked(records: Iterable[Record], seal: Seal | None) -> int:
+    """Return how many records have sealed options, if none of them can be opened; 0 if one can, or there are none."""
+    count = 0
+    for record in latest(records).values():
+        if b'"sealed"' not in (record.value or b""):
+            continue
+        try:
+            read_fields(record, seal)
+        except SealedFast:
+            count += 1
+        except ValueError:
+            continue
+        else:
+            return 0
+    return count
+
+
 def _read(record: Record, seal: Seal | None, services: Services) -> tuple[tuple[Subscription, ...], str]:
     """Return what a record makes, or why it makes nothing."""
     try:
@@ -146,7 +164,7 @@ def _opened(fields: dict[str, Any], seal: Seal | None) -> dict[str, Any]:
     if not isinstance(sealed, str):
         raise ValueError("sealed is not text")
     if seal is None:
-        raise ValueError("options are sealed and cannot be opened: SPRINTLY_OPTIONS_KEY is not set")
+        raise SealedFast("options are sealed and cannot be opened: SPRINTLY_OPTIONS_KEY is not set")
     return seal.open(fields["id"], sealed)
 
 

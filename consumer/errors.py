@@ -27,6 +27,14 @@ class ConfigurationError(SprintlyError):
         self.problems: Sequence[str] = problems
 
 
+class SealedFast(ValueError):
+    """No key at hand opens a subscription's options; the text is the rest of a sentence about them."""
+
+
+class KeysMissing(SprintlyError):
+    """None of the sealed subscriptions can be opened: with what is left, events would be passed over."""
+
+
 class InvalidPayload(SprintlyError):
     """A payload does not fit the event schema; the text begins with the path of what is wrong. Exit code 2."""
 

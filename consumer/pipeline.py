@@ -21,7 +21,7 @@ import structlog
 from consumer.broker import Broker, Membership, Writer
 from consumer.core import Core
 from consumer.cycle import Cycle
-from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, RecordTooLarge
+from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, KeysMissing, RecordTooLarge
 from consumer.event import Record, TopicPartition
 from consumer.fetcher import SchemaFetcher, SchemaSource
 from consumer.intake import Intake
@@ -490,7 +490,7 @@ class Pipeline:
             return ""
         try:
             subscriptions = await self._ask(self._directory.read)
-        except BrokerError as error:
+        except (BrokerError, KeysMissing) as error:
             return f"the subscriptions cannot be read: {error}"
         self._core.subscribe(Router(subscriptions))
         return ""

@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from consumer.errors import SealedFast
+
 
 class SealError(ValueError):
     """Options cannot be sealed or opened; the text says why, without any of them."""
@@ -34,12 +36,13 @@ class Seal:
         return self._fernet.encrypt(content).decode()
 
     def open(self, subscription: str, sealed: str) -> dict[str, Any]:
-        """Return a subscription's options. Raises SealError where they are another's, or sealed by another key."""
+        """Return a subscription's options. Raises SealError where they are another's, and SealedFast where they
+        were sealed by another key."""
         try:
             content = orjson.loads(self._fernet.decrypt(sealed.encode()))
         except InvalidToken:
             reason = "they were changed, or sealed by a key that is not among those of SPRINTLY_OPTIONS_KEY"
-            raise SealError(f"options cannot be opened: {reason}") from None
+            raise SealedFast(f"options cannot be opened: {reason}") from None
         except ValueError:
             content = None
         match content:

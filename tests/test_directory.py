@@ -53,9 +53,10 @@ def test_a_bad_record_is_told_of_and_costs_the_others_nothing(capsys: pytest.Cap
     async def play() -> None:
         destination = Destination()
         bad = Outgoing(DIRECTORY, b"bad", orjson.dumps({"id": "bad", "product": "*", "service": ""}))
-        broker = with_topic(entry("a"), bad, entry("sealed", SEAL, options={"x": "t0ps3cret"}))
+        other = Seal([Fernet.generate_key().decode()])
+        broker = with_topic(entry("a", SEAL), bad, entry("sealed", other, options={"x": "t0ps3cret"}))
         produce(broker, value())
-        async with running(Replica(broker, destination, topic=DIRECTORY)) as replica:
+        async with running(Replica(broker, destination, topic=DIRECTORY, seal=SEAL)) as replica:
             await eventually(lambda: committed(broker) == 1, "it was not committed")
             assert len(destination.ids) == 1
             assert replica.health.not_ready() == {}
@@ -65,11 +66,28 @@ def test_a_bad_record_is_told_of_and_costs_the_others_nothing(capsys: pytest.Cap
         assert ready.status == 200
         note = json.loads(ready.body)["notes"]["subscriptions"]
         assert note.startswith(f"2 record(s) of {DIRECTORY} are set aside: subscription bad: service  is not known")
-        assert note.endswith("options are sealed and cannot be opened: SPRINTLY_OPTIONS_KEY is not set")
+        assert note.endswith("sealed by a key that is not among those of SPRINTLY_OPTIONS_KEY")
         assert "sprintly_subscriptions_set_aside 2.0" in metrics
         output = capsys.readouterr().out  # where structlog writes before it is configured
         assert output.count("a subscription is set aside") == 2
         assert "t0ps3cret" not in output + note + metrics
+
+    scenario(play)
+
+
+@pytest.mark.parametrize("seal", [None, Seal([Fernet.generate_key().decode()])])
+def test_with_the_wrong_keys_nothing_begins_and_nothing_is_passed_over(seal: Seal | None) -> None:
+    async def play() -> None:
+        destination = Destination()
+        broker = with_topic(entry("a"), entry("b", SEAL), entry("c", SEAL))
+        produce(broker, value())
+        async with running(Replica(broker, destination, topic=DIRECTORY, seal=seal)) as replica:
+            await eventually(lambda: "2 sealed" in replica.health.not_ready().get("kafka", ""), "it began")
+            assert "SPRINTLY_OPTIONS_KEY" in replica.health.not_ready()["kafka"]
+        assert (destination.ids, committed(broker)) == ([], 0)
+        async with running(Replica(broker, destination, topic=DIRECTORY, seal=SEAL)):
+            await eventually(lambda: committed(broker) == 1, "it was not committed")
+        assert len(destination.ids) == 3
 
     scenario(play)
 
@@ -94,10 +112,12 @@ def test_what_one_is_owed_is_kept_while_its_record_cannot_be_used() -> None:
         produce(broker, value())
         async with running(Replica(broker, down, topic=DIRECTORY, seal=SEAL, settings=settings)):
             await eventually(lambda: len(owed(broker)) == 1 and committed(broker) == 1, "it is not owed")
-        async with running(Replica(broker, well, topic=DIRECTORY, settings=settings)) as replica:
+        with_topic(Outgoing(DIRECTORY, b"a", b"?"), broker=broker)
+        async with running(Replica(broker, well, topic=DIRECTORY, seal=SEAL, settings=settings)) as replica:
             produce(broker, value())
             await eventually(lambda: committed(broker) == 2, "it does not go on")
             assert "subscriptions" in replica.health.notes()
+        with_topic(entry("a", SEAL), broker=broker)
         assert (well.got, len(owed(broker))) == ([], 1)
         async with running(Replica(broker, well, topic=DIRECTORY, seal=SEAL, settings=settings)):
             await eventually(lambda: owed(broker) == [], "it is still owed")

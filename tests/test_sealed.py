@@ -61,9 +61,10 @@ SHAPE = 'options cannot be used: what is sealed is not {"id": â€¦, "options": {â
         (sealed_by_others({"id": "a", "options": {}, "product": 2}), SHAPE),
         (Fernet(NEW).encrypt(b"t0ps3cret").decode(), SHAPE),
     ],
+    ids=lambda _: "",  # the sealed texts are others in each process
 )
 def test_what_cannot_be_opened_is_said_and_not_shown(sealed: str, sentence: str) -> None:
-    with pytest.raises(SealError) as caught:
+    with pytest.raises(ValueError) as caught:
         Seal([NEW]).open("a", sealed)
     assert str(caught.value) == sentence
     assert "t0ps3cret" not in "".join(traceback.format_exception(caught.value))
