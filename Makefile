@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz forbidden chaos bench bench-operator bench-owed lint types format wheel image sbom audit check lock clean
+.PHONY: help demo test fuzz hostile forbidden chaos bench bench-operator bench-owed lint types format wheel image sbom audit check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ fuzz: $(READY) ## Have 100,000 fuzzed records consumed on Kafka, and account for
 
 forbidden: $(READY) ## Try a hundred destinations that nobody may be made to call, where no packet can leave (Linux).
 	@$(BIN)/python tests/forbidden.py $(ARGS)
+
+hostile: $(READY) ## Deliver to hostile peers of all kinds at once, on Kafka, and see what a replica makes of each (ARGS="--seconds 10").
+	@$(BIN)/python tests/hostile_peers.py $(ARGS)
 
 bench: $(READY) $(THEIRS) ## Measure deliveries/s, CPU and latency beside other systems (ARGS="instant --events 5000 --rounds 1" is quicker).
 	@$(BIN)/python benchmarks/bench.py $(ARGS)

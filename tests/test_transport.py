@@ -258,6 +258,25 @@ def test_a_head_that_ends_after_its_status_line_counts_by_that() -> None:
     assert (answer.kind, answer.status) == (AnswerKind.ANSWERED, 200)
 
 
+HEADS = {
+    "one line of 90 KB": (b"A: " + b"b" * 90_000 + b"\r\n", True),
+    "one line of 110 KB": (b"A: " + b"b" * 110_000 + b"\r\n", False),
+    "280 KB in all": ((b"A: " + b"b" * 3_995 + b"\r\n") * 70, True),
+    "320 KB in all": ((b"A: " + b"b" * 3_995 + b"\r\n") * 80, False),
+    "4,900 lines": (b"A: b\r\n" * 4_900, True),
+    "5,100 lines": (b"A: b\r\n" * 5_100, False),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_answers_head_is_bounded_by_libcurl(head: str) -> None:
+    lines, taken = HEADS[head]
+    with Receiver([Raw([OK + lines + b"Content-Length: 0\r\n\r\n"])]) as receiver:
+        (answer,) = send(get(receiver.url))
+
+    assert (answer.kind, answer.status) == ((AnswerKind.ANSWERED, 200) if taken else (AnswerKind.TRANSIENT, 0))
+
+
 # Connections
 
 
