@@ -54,6 +54,10 @@ class BrokerUnreachable(BrokerError):
     """No broker answered in time: what waits may be tried again."""
 
 
+class LoginRefused(BrokerError):
+    """Brokers and this client do not accept each other (password, token, certificate): waiting does not help."""
+
+
 class CycleAborted(BrokerError):
     """A cycle did not become durable, or nobody knows whether it did: write it again with fresh metadata."""
 

@@ -21,7 +21,7 @@ import structlog
 from consumer.broker import Broker, Membership, Writer
 from consumer.core import Core
 from consumer.cycle import Cycle
-from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, KeysMissing, RecordTooLarge
+from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, KeysMissing, LoginRefused, RecordTooLarge
 from consumer.event import Record, TopicPartition
 from consumer.fetcher import SchemaFetcher, SchemaSource
 from consumer.intake import Intake
@@ -75,6 +75,17 @@ class Topics(NamedTuple):
     letters: str
     states: str
     control: str
+
+    @property
+    def rights(self) -> dict[str, tuple[str, ...]]:
+        """Which operations on each topic a replica has to be allowed, in the words of Kafka's ACLs."""
+        return {
+            self.events: ("Read", "DescribeConfigs"),
+            self.replays: ("Read", "DescribeConfigs"),
+            self.letters: ("Write",),
+            self.states: ("Read", "Write"),
+            self.control: ("Read", "Write"),
+        }
 
 
 class Pipeline:
@@ -141,6 +152,7 @@ class Pipeline:
         self._trouble = "no answer from Kafka"  # why the last cycle failed
         self._doubt = False  # whether the last cycle failed, and none has become durable since
         self._poison_reminder = Reminder(clock)
+        self._kafka_reminder = Reminder(clock)
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()  # set at each turn, for those who wait for an end
         self._turning = False
@@ -450,17 +462,33 @@ class Pipeline:
         )
 
     async def _look_again(self) -> None:
+        """See whether a trouble that came by itself is over: the client does not say so."""
         try:
             await self._ask(self._broker.partitions, AGAIN)
-        except BrokerError:
+            trouble = await self._what_is_not_allowed()
+        except BrokerError as error:
+            trouble = str(error)
+        if not trouble:
+            self._health.clear("kafka")
             return
-        self._health.clear("kafka")
+        self._health.set("kafka", trouble)
+        if self._kafka_reminder.is_due():
+            self._log.error("Kafka is not well", trouble=trouble)
+
+    async def _what_is_not_allowed(self) -> str:
+        look = partial(self._broker.lacking, member=True)
+        rights = {**self._topics.rights, **({self._directory.topic: ("Read",)} if self._directory else {})}
+        return "; ".join(await self._ask(look, rights, AGAIN))
 
     async def _patiently(self, attempt: Callable[[], Awaitable[str]]) -> bool:
         """Attempt something with Kafka until there is no trouble; False if it was told to stop before."""
         reminder = Reminder(self._clock)
         while not self._stopping.is_set():
-            trouble = await attempt()
+            try:
+                trouble = await attempt()
+            except LoginRefused as error:
+                self.failed(error)
+                return False
             if not trouble:
                 self._health.clear("kafka")
                 return True
@@ -479,11 +507,21 @@ class Pipeline:
         except BrokerUnreachable as error:
             return str(error)
         self._partitions_there = there.get(self._topics.events, 0)
+        if not_allowed := await self._what_is_not_allowed():  # then topics cannot even be seen
+            return not_allowed
         wanted = {*self._topics, *([self._directory.topic] if self._directory else [])}
         missing = sorted(wanted - set(there))
-        if not missing:
-            return ""
-        return f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing"
+        if missing:
+            return f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing"
+        return await self._why_nothing_can_be_written()
+
+    async def _why_nothing_can_be_written(self) -> str:
+        """Make the writer, which shows it; else something would be delivered first, again after each restart."""
+        try:
+            self._writer = await self._loop.run_in_executor(self._cycle_thread, self._broker.writer)
+        except CycleAborted as error:
+            return str(error)
+        return ""
 
     async def _read_subscriptions(self) -> str:
         if self._directory is None:

@@ -8,7 +8,9 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
@@ -21,6 +23,9 @@ LOOPBACK = "127.0.0.1"
 ADDRESS_VARIABLE = "SPRINTLY_TEST_BOOTSTRAP"
 # Whether what cannot be had here (Kafka, registry, Docker) makes its tests fail, and not be skipped.
 REQUIRED = any(os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI"))
+
+
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class KafkaUnavailable(Exception):
@@ -82,7 +87,7 @@ class Container:
     def tool(self, name: str, *arguments: str) -> str:
         """Run one of Kafka's own tools, by its class, beside the broker; returns what it printed."""
         words = " ".join(shlex.quote(word) for word in (name, "--bootstrap-server", self.bootstrap, *arguments))
-        command = f"java -cp '/opt/kafka/libs/*' org.apache.kafka.tools.{words}"
+        command = f"java -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' org.apache.kafka.tools.{words}"
         ran = self._container.get_wrapped_container().exec_run(["sh", "-c", command], stderr=False)
         said: str = ran.output.decode(errors="replace")
         if ran.exit_code:
@@ -102,10 +107,18 @@ class Container:
 
 
 @contextmanager
-def own_kafka(beside: Listener | None = None, properties: Mapping[str, str] | None = None) -> Iterator[Container]:
+def own_kafka(
+    beside: Listener | None = None,
+    properties: Mapping[str, str] | None = None,
+    *,
+    also: Mapping[str, int] = NONE,
+    folder: tuple[Path, str] | None = None,
+    jvm: str = "",
+) -> Iterator[Container]:
     """Run a broker in a container until the block ends; raise KafkaUnavailable where that cannot be.
 
-    `beside` is one more listener, and `properties` are the broker's own, beside those that all tests need.
+    `beside` is one more listener, `also` are more by name, each with its port, and `properties` are the broker's own,
+    beside those that all tests need. It sees `folder` under the second name, and `jvm` are options of its Java.
     """
     # Ryuk is one image more, from a registry that may be out of reach; the container is stopped below.
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
@@ -121,9 +134,13 @@ def own_kafka(beside: Listener | None = None, properties: Mapping[str, str] | No
     # Not "localhost", which clients also try as ::1; and a broker that lets everyone in is for this machine only.
     host = LOOPBACK if host == "localhost" else host
     port = free_port()
-    container.with_envs(**broker_variables(host, port, beside, properties))
+    container.with_envs(**broker_variables(host, port, beside, properties, also))
+    if jvm:
+        container.with_env("KAFKA_HEAP_OPTS", f"-Xmx512m {jvm}")
+    if folder:
+        container.with_volume_mapping(str(folder[0]), folder[1], "ro")
     ports: dict[str, Any] = container.ports  # typed without docker's own (address, port)
-    for each in (port, *([beside.port] if beside else [])):
+    for each in (port, *([beside.port] if beside else []), *also.values()):
         ports[str(each)] = (LOOPBACK, each) if host == LOOPBACK else each
     try:
         container.start()
@@ -139,16 +156,23 @@ def own_kafka(beside: Listener | None = None, properties: Mapping[str, str] | No
 
 
 def broker_variables(
-    host: str, port: int, beside: Listener | None = None, properties: Mapping[str, str] | None = None
+    host: str,
+    port: int,
+    beside: Listener | None = None,
+    properties: Mapping[str, str] | None = None,
+    also: Mapping[str, int] = NONE,
 ) -> dict[str, str]:
     """The image's variables for one KRaft node that clients reach, as it does itself, at `host:port`.
 
     With one of its own variables set, the image leaves out its defaults: so all that is needed stands here. Inside and
     outside it has the same port, since a broker writes transaction markers to its own advertised address. Sessions
-    are short, so that the partitions of a killed member are taken over soon. `beside` and `properties` come on top.
+    are short, so that the partitions of a killed member are taken over soon. `beside`, `also` and `properties` come on
+    top.
     """
     own = f",BESIDE://:{beside.port}" if beside else ""
     told = f",BESIDE://{host}:{beside.advertised}" if beside else ""
+    own += "".join(f",{name}://:{number}" for name, number in also.items())
+    told += "".join(f",{name}://{host}:{number}" for name, number in also.items())
     all_properties = {
         "node.id": "1",
         "process.roles": "broker,controller",
@@ -171,7 +195,12 @@ def broker_variables(
         "auto.create.topics.enable": "false",
         **(properties or {}),
     }
-    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in all_properties.items()}
+    return {_variable(name): value for name, value in all_properties.items()}
+
+
+def _variable(name: str) -> str:
+    """The image's variable for a property of the broker."""
+    return "KAFKA_" + name.replace("_", "__").replace("-", "___").replace(".", "_").upper()
 
 
 def free_port() -> int:

@@ -150,13 +150,23 @@ class Broker(Protocol):
     """A Kafka cluster. Questions raise BrokerUnreachable where no answer comes in time, BrokerError for a refusal."""
 
     def partitions(self, timeout: float) -> dict[str, int]:
-        """Return the number of partitions of every topic. Raises BrokerUnreachable, naming the address."""
+        """Return the number of partitions of every topic that this client may know of.
+
+        Raises BrokerUnreachable, naming the address, and LoginRefused.
+        """
 
     def size(self, timeout: float) -> int:
         """Return the number of brokers. Raises BrokerUnreachable."""
 
     def topic_ids(self, topics: Sequence[str], timeout: float) -> dict[str, str]:
         """Return each topic's id, by which one made anew under the same name is told apart; "" where there are none."""
+
+    def lacking(self, topics: Mapping[str, Sequence[str]], timeout: float, *, member: bool = False) -> list[str]:
+        """Return a sentence for each right that is known to be missing, with the command that gives it.
+
+        `topics` says which operations on each are needed (Read, Write, Describe, DescribeConfigs); a `member` needs its
+        group. What cannot be found out is no sentence: then it shows when it is needed.
+        """
 
     def retention(self, topic: str, timeout: float) -> float | None:
         """Return the seconds after which a topic's records expire; None where they never do or nobody says."""
@@ -168,7 +178,10 @@ class Broker(Protocol):
         """Join the consumer group for `topics`."""
 
     def writer(self, name: str | None = None) -> Writer:
-        """Return a transactional writer; under a `name`, it ends all earlier writers of that name."""
+        """Return a transactional writer, ready to write; under a `name`, it ends all earlier writers of that name.
+
+        Raises WriterLost where none can be had.
+        """
 
     def produce(self, records: Iterable[Outgoing]) -> Iterator[Written]:
         """Write records, in order, and yield for each where it became durable.

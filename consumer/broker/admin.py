@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeAlias
 
 import confluent_kafka as ck
 from confluent_kafka import ConsumerGroupType, KafkaError, KafkaException, TopicCollection
@@ -16,9 +16,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.broker import TopicSpec, missing
-from consumer.broker.convert import no_answer, refusal
+from consumer.broker.access import Right, Witness, denied, opened
+from consumer.broker.convert import refusal
 from consumer.errors import BrokerError
 
+# Kept whole while answers are awaited: they come no more once the client is collected.
+Client: TypeAlias = tuple[AdminClient, Witness]
+
+CONFIGS = "DescribeConfigs"  # as Kafka's ACLs call it
 ANSWER_TIME = 5.0  # seconds that one question to the cluster may take
 
 
@@ -32,24 +37,63 @@ class Admin:
 
     def metadata(self, timeout: float) -> Any:
         """Return the cluster's brokers and topics."""
+        admin, witness = self._client()
         try:
-            return AdminClient(self._config).list_topics(timeout=timeout)
+            return admin.list_topics(timeout=timeout)
         except KafkaException as error:
-            raise no_answer(self._bootstrap, timeout, error.args[0]) from None
+            admin.poll(0)  # the witness hears of errors only then
+            raise witness.no_answer(timeout, error.args[0]) from None
 
     def topic_ids(self, topics: Sequence[str], timeout: float) -> dict[str, str]:
         """Return each topic's id."""
         if not topics:
             return {}
-        admin = AdminClient(self._config)  # kept in a variable: the answers come no more once it is collected
-        asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
-        return {name: str(self._answer(future, name, timeout).topic_id) for name, future in asked.items()}
+        client = self._client()
+        asked = client[0].describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
+        answers = {name: _answer(client, future, name, "Describe", timeout) for name, future in asked.items()}
+        return {name: str(answer.topic_id) for name, answer in answers.items()}
+
+    def lacking(self, topics: Mapping[str, Sequence[str]], group: str | None, timeout: float) -> list[str]:
+        """Return a sentence for each right that is known to be missing: operations by topic, and Read on a group."""
+        admin, _ = self._client()
+        asked = admin.describe_topics(
+            TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
+        )
+        sentences = []
+        for name, future in asked.items():
+            operations = _not_allowed(future, topics[name])
+            if CONFIGS in operations and self._configurable(admin, name, timeout):
+                operations.remove(CONFIGS)
+            if operations:
+                sentences.append(Right(operations, "topic", (name,)).lacking())
+        if group is not None and self._hides(admin, group, timeout):
+            sentences.append(Right(("Read",), "group", (group,)).lacking())
+        return sentences
+
+    def _configurable(self, admin: AdminClient, topic: str, timeout: float) -> bool:
+        """Whether the settings of a topic may be read; one may be allowed that and not to know that it is there."""
+        (asked,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)], request_timeout=timeout).values()
+        try:
+            asked.result()
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return True
+
+    def _hides(self, admin: AdminClient, group: str, timeout: float) -> bool:
+        """Whether the brokers say nothing of a group to this client, as they do where it may not Read it."""
+        try:
+            admin.describe_consumer_groups([group], request_timeout=timeout)[group].result()
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED)
+        return False
 
     def retention(self, topic: str, timeout: float) -> float | None:
         """Return the seconds after which a topic's records expire; None where they never do."""
-        admin = AdminClient(self._config)
-        (asked,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)], request_timeout=timeout).values()
-        settings = {name: entry.value for name, entry in self._answer(asked, topic, timeout).items()}
+        client = self._client()
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        (asked,) = client[0].describe_configs([resource], request_timeout=timeout).values()
+        answer = _answer(client, asked, topic, CONFIGS, timeout)
+        settings = {name: entry.value for name, entry in answer.items()}
         milliseconds = int(settings["retention.ms"])
         return milliseconds / 1000 if milliseconds >= 0 and "delete" in settings["cleanup.policy"] else None
 
@@ -57,7 +101,7 @@ class Admin:
         """Create topics; for each name, whether it was created (False: it was there). Raises BrokerError."""
         if not topics:
             return {}
-        admin = AdminClient(self._config)
+        admin, _ = self._client()
         new = [NewTopic(t.name, t.partitions, t.replication, config=dict(t.config)) for t in topics]
         created = {}
         for name, future in admin.create_topics(new, request_timeout=3 * ANSWER_TIME).items():
@@ -65,14 +109,16 @@ class Admin:
                 future.result()
                 created[name] = True
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise BrokerError(f"the topic {name} could not be created: {error.args[0].str()}") from None
+                reason = error.args[0]
+                if reason.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    said = denied(reason, (name,), ("Create", "Describe")) or reason.str()
+                    raise BrokerError(f"the topic {name} could not be created: {said}") from None
                 created[name] = False
         return created
 
     def recognises(self, group: str) -> bool | None:
         """Whether the coordinators know a group by the new protocol; None if they do not say."""
-        admin = AdminClient(self._config)
+        admin, _ = self._client()
         try:
             listing = admin.list_consumer_groups(request_timeout=ANSWER_TIME).result()
         except KafkaException:
@@ -81,12 +127,34 @@ class Admin:
             return None
         return any(g.group_id == group and g.type == ConsumerGroupType.CONSUMER for g in listing.valid)
 
-    def _answer(self, asked: Future[Any], topic: str, timeout: float) -> Any:
-        try:
-            return asked.result()
-        except KafkaException as error:
-            reason = error.args[0]
-            raise refusal(reason, topic) or no_answer(self._bootstrap, timeout, reason) from None
+    def _client(self) -> Client:
+        witness = Witness(self._config, self._bootstrap)
+        return opened(AdminClient, witness.config), witness
+
+
+def _answer(client: Client, asked: Future[Any], topic: str, operation: str, timeout: float) -> Any:
+    admin, witness = client
+    try:
+        return asked.result()
+    except KafkaException as error:
+        reason = error.args[0]
+        admin.poll(0)
+        raise refusal(reason, (topic,), operation) or witness.no_answer(timeout, reason) from None
+
+
+def _not_allowed(asked: Future[Any], needed: Sequence[str]) -> list[str]:
+    """Return those of the `needed` operations on a topic that its description says are not allowed.
+
+    Brokers older than Kafka 2.3 do not say; and of a topic that is not there nothing is known.
+    """
+    try:
+        allowed = asked.result().authorized_operations
+    except KafkaException as error:
+        return list(needed) if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED else []
+    if not allowed:
+        return []
+    names = {operation.name.replace("_", "") for operation in allowed}
+    return [operation for operation in needed if operation.upper() not in names]
 
 
 class EmbeddedAdmin(Admin):
@@ -100,6 +168,10 @@ class EmbeddedAdmin(Admin):
                 raise BrokerError(missing(name))
         return dict.fromkeys(topics, "")
 
+    def lacking(self, topics: Mapping[str, Sequence[str]], group: str | None, timeout: float) -> list[str]:
+        """Return nothing: everything is allowed."""
+        return []
+
     def retention(self, topic: str, timeout: float) -> float | None:
         """Return None."""
         self.topic_ids([topic], timeout)
@@ -107,7 +179,7 @@ class EmbeddedAdmin(Admin):
 
     def create(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
         """Have topics made by asking for them as a producer does; each gets the cluster's own number of partitions."""
-        producer = ck.Producer(self._config)
+        producer = opened(ck.Producer, self._config)
         for topic in topics:
             producer.list_topics(topic.name, timeout=ANSWER_TIME)
         return {topic.name: True for topic in topics}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import methodcaller
 from typing import cast
 
@@ -10,18 +10,11 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError
 
 from consumer.broker import missing
-from consumer.errors import BrokerError, BrokerUnreachable
+from consumer.broker.access import denied
+from consumer.errors import BrokerError
 from consumer.event import Commit, Headers, Record, TopicPartition
 
 GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-FORBIDDEN = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
-
 
 # Kafka takes any bytes for a header's name. For those that are not UTF-8 the client returns a list *and* sets an
 # exception, as tried with confluent-kafka 2.16. Where a line calls a method again and again, Python 3.11 and later
@@ -80,15 +73,12 @@ def take(consumer: ck.Consumer, timeout: float, most: int) -> list[ck.Message]:
     return [] if first is None else [first, *consumer.consume(most - 1, 0)]
 
 
-def refusal(error: KafkaError, topic: str) -> BrokerError | None:
-    """Return what a definite answer about a topic means; None for all that may be over when it is asked again."""
+def refusal(error: KafkaError, topics: Sequence[str], operation: str, *, group: str = "") -> BrokerError | None:
+    """Return what a definite answer about topics means; None for all that may be over when it is asked again.
+
+    It was asked for `operation`, of Kafka's ACLs, and maybe on behalf of a `group`.
+    """
     if error.code() in GONE:
-        return BrokerError(missing(topic))
-    return BrokerError(f"the topic {topic} may not be used: {error.str()}") if error.code() in FORBIDDEN else None
-
-
-def no_answer(bootstrap: str, timeout: float, error: KafkaError) -> BrokerUnreachable:
-    """Return the error that says that a question was not answered in time, and why as far as that is known."""
-    return BrokerUnreachable(
-        f"no Kafka broker answered at {bootstrap} within {timeout:g} s ({error.str()}); see SPRINTLY_BOOTSTRAP_SERVERS"
-    )
+        return BrokerError(missing(", ".join(topics)))
+    sentence = denied(error, topics, (operation,), group=group)
+    return BrokerError(sentence) if sentence else None

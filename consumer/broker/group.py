@@ -17,6 +17,7 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Membership, Rebalance
+from consumer.broker.access import denied, masked, opened
 from consumer.broker.convert import at, ours, place_of, record_of, take, theirs, to_commit
 from consumer.errors import BrokerError
 from consumer.event import Commit, Record, TopicPartition
@@ -77,10 +78,8 @@ class KafkaConsumer:
         self._consumer = self._join(config)
 
     def _join(self, config: Mapping[str, Any]) -> ck.Consumer:
-        try:
-            consumer = ck.Consumer({**config, "error_cb": self._on_error})
-        except KafkaException as error:
-            raise BrokerError(f"the consumer group cannot be joined: {error.args[0].str()}") from None
+        self._config = config
+        consumer = opened(ck.Consumer, {**config, "error_cb": self._on_error})
         consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         self._asked = time.monotonic()
         return consumer
@@ -134,7 +133,7 @@ class KafkaConsumer:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._take_error(error)
+                self._take_error(error, message.topic())
             elif place_of(message) in self._begun:
                 records.append(record_of(message))
         return records
@@ -261,16 +260,21 @@ class KafkaConsumer:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._asked = time.monotonic()  # it is silence only from a broker that is there
         if error.code() != KafkaError._FATAL and not error.fatal():  # these come by `poll` as well
-            self._rebalance.on_trouble(error.str())
+            self._rebalance.on_trouble(self._said(error))
 
-    def _take_error(self, error: KafkaError) -> None:
+    def _said(self, error: KafkaError, topic: str | None = None) -> str:
+        """Return what is wrong; it came for a topic, or for the topics of the group."""
+        sentence = denied(error, (topic,) if topic else self._topics, group=str(self._config["group.id"]))
+        return sentence or masked(error.str(), self._config)
+
+    def _take_error(self, error: KafkaError, topic: str | None = None) -> None:
         fatal = error.fatal() or error.code() == KafkaError._FATAL
         if not fatal:
-            self._rebalance.on_trouble(error.str())
+            self._rebalance.on_trouble(self._said(error, topic))
         elif self._fall_back is not None and REFUSED in error.str():
             self._join_again(self._fall_back)
         else:
-            raise BrokerError(f"this member of the consumer group cannot go on: {error.str()}")
+            raise BrokerError(f"this member of the consumer group cannot go on: {self._said(error, topic)}")
 
     def _notice_silence(self) -> None:
         if self._recognised is None or time.monotonic() - self._asked < SILENCE:

@@ -10,12 +10,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import confluent_kafka as ck
 from confluent_kafka import KafkaException
 
 from consumer.broker import Rebalance, TopicSpec, Writer, Written, first_millisecond, missing
+from consumer.broker.access import ClientLog, denied, opened
 from consumer.broker.admin import ANSWER_TIME, Admin, EmbeddedAdmin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.offsets import Offsets
@@ -81,7 +82,7 @@ class Kafka:
         self._common: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
             "client.id": "sprintly-services",
-            "logger": logging.getLogger("librdkafka"),
+            "logger": ClientLog(properties or {}),
             **RECONNECT,
             **(properties or {}),
         }
@@ -101,6 +102,12 @@ class Kafka:
     def topic_ids(self, topics: Sequence[str], timeout: float = ANSWER_TIME) -> dict[str, str]:
         """Return each topic's id; "" on the embedded cluster. Raises BrokerUnreachable, BrokerError."""
         return self._admin.topic_ids(topics, timeout)
+
+    def lacking(
+        self, topics: Mapping[str, Sequence[str]], timeout: float = ANSWER_TIME, *, member: bool = False
+    ) -> list[str]:
+        """Return a sentence for each right that is known to be missing, with the command that gives it."""
+        return self._admin.lacking(topics, self._group if member else None, timeout)
 
     def retention(self, topic: str, timeout: float = ANSWER_TIME) -> float | None:
         """Return the seconds after which a topic's records expire; None where they never do or nobody says."""
@@ -134,10 +141,13 @@ class Kafka:
         )
 
     def writer(self, name: str | None = None) -> Writer:
-        """Return a transactional writer; under a `name`, it ends all earlier writers of that name."""
+        """Return a transactional writer; under a `name`, it ends all earlier writers of that name.
+
+        Raises WriterLost where none can be had.
+        """
         if self.embedded:
             return AcknowledgedWriter(self._producer_config())
-        return TransactionalWriter(self._producer_config(), name, self._transaction_timeout)
+        return TransactionalWriter(self._producer_config(), self._group, name, self._transaction_timeout)
 
     def produce(self, records: Iterable[Outgoing]) -> Iterator[Written]:
         """Write records, in order, and yield for each where it became durable.
@@ -145,21 +155,25 @@ class Kafka:
         Raises BrokerError for the first that did not; of those after it, some may have.
         """
         there = self.partitions()
-        producer = ck.Producer(
-            self._producer_config() | {"enable.idempotence": True, "message.timeout.ms": int(READ_TIME * 1000)}
+        topic = ""
+        producer = opened(
+            ck.Producer,
+            self._producer_config() | {"enable.idempotence": True, "message.timeout.ms": int(READ_TIME * 1000)},
         )
         reports: deque[Report] = deque()
         try:
             for record in records:
                 if record.topic not in there:
-                    raise BrokerError(missing(record.topic))
+                    self._complain(record.topic, "Write")
+                topic = record.topic
                 reports.append(send(producer, record))
                 yield from _done(reports)
             while reports:  # each is done after `message.timeout.ms` at the latest
                 serve(producer.poll, 0.1)
                 yield from _done(reports)
         except KafkaException as error:
-            raise BrokerError(f"records could not be written: {error.args[0].str()}") from None
+            said = denied(error.args[0], (topic,), ("Write",)) or error.args[0].str()
+            raise BrokerError(f"records could not be written: {said}") from None
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout: float = ANSWER_TIME
@@ -184,7 +198,9 @@ class Kafka:
         """Yield all that is committed in `topic` now, partition by partition in any order, without any group."""
         count = self.partitions().get(topic)
         wanted = set(range(count or 0) if partitions is None else partitions)
-        if count is None or not wanted <= set(range(count)):
+        if count is None:
+            self._complain(topic, "Read")
+        if not wanted <= set(range(count or 0)):
             raise BrokerError(missing(topic))
         bounds = self._offsets.bounds([TopicPartition(topic, number) for number in sorted(wanted)], ANSWER_TIME)
         return read_whole(self._reader_config(), bounds, self.bootstrap)
@@ -201,6 +217,11 @@ class Kafka:
             if record.timestamp >= first_millisecond(since):
                 found.setdefault(TopicPartition(record.topic, record.partition), record.offset)
         return found
+
+    def _complain(self, topic: str, operation: str) -> NoReturn:
+        """Say why a topic cannot be seen, which is needed for `operation`: it may not be known of, or is not there."""
+        lacking = self._admin.lacking({topic: (operation,)}, None, ANSWER_TIME)
+        raise BrokerError("; ".join(lacking) or missing(topic))
 
     def _await(self, topics: set[str]) -> None:
         """Wait until the brokers know of topics that the controller has made."""

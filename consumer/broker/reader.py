@@ -13,7 +13,8 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Chunk
-from consumer.broker.convert import FORBIDDEN, at, place_of, record_of, refusal, take
+from consumer.broker.access import opened
+from consumer.broker.convert import GONE, at, place_of, record_of, refusal, take
 from consumer.errors import BrokerError, BrokerUnreachable
 from consumer.event import Record, TopicPartition
 
@@ -37,7 +38,7 @@ def read_whole(
     ends = {tp: end for tp, (oldest, end) in bounds.items() if oldest < end}
     if not ends:
         return
-    consumer = ck.Consumer({**config, **UNGROUPED, **PATIENCE, "auto.offset.reset": "earliest"})
+    consumer = opened(ck.Consumer, {**config, **UNGROUPED, **PATIENCE, "auto.offset.reset": "earliest"})
     try:
         consumer.assign([at(tp, bounds[tp][0]) for tp in ends])
         yield from _until(consumer, ends, bootstrap)
@@ -52,7 +53,7 @@ def _until(consumer: ck.Consumer, ends: dict[TopicPartition, int], bootstrap: st
     """
     quiet_since = time.monotonic()
     while ends:
-        messages = take(consumer, 0.2, BATCH)
+        messages = [message for message in take(consumer, 0.2, BATCH) if not _of_its_group(message)]
         if messages:
             quiet_since = time.monotonic()
         elif time.monotonic() - quiet_since > READ_TIME:
@@ -82,7 +83,7 @@ class KafkaLogReader:
     def __init__(self, config: Mapping[str, Any], bootstrap: str) -> None:
         """Read by a client of `config`; nothing is connected yet."""
         # With "error", an offset that the log does not have is told; the client does not go elsewhere by itself.
-        self._consumer = ck.Consumer({**config, **UNGROUPED, **PATIENCE, "auto.offset.reset": "error"})
+        self._consumer = opened(ck.Consumer, {**config, **UNGROUPED, **PATIENCE, "auto.offset.reset": "error"})
         self._bootstrap = bootstrap
         self._assigned: TopicPartition | None = None
         self._next = 0  # the offset from which on the assigned partition has not been handed out
@@ -155,8 +156,8 @@ class KafkaLogReader:
         try:
             oldest, end = self._consumer.get_watermark_offsets(at(tp, self._next), timeout / 2)
         except KafkaException as error:
-            refused = refusal(error.args[0], tp.topic)
-            if refused and (error.args[0].code() in FORBIDDEN or self._is_missing(tp, timeout / 2)):
+            refused = refusal(error.args[0], (tp.topic,), "Read")
+            if refused and (error.args[0].code() not in GONE or self._is_missing(tp, timeout / 2)):
                 raise refused from None
             return None  # it may pass
         if self._next >= end:
@@ -177,4 +178,10 @@ class KafkaLogReader:
 
 def _raise_unless_passing(error: KafkaError, topic: str) -> None:
     if not error.retriable():
-        raise refusal(error, topic) or BrokerError(f"the topic {topic} could not be read: {error.str()}")
+        raise refusal(error, (topic,), "Read") or BrokerError(f"the topic {topic} could not be read: {error.str()}")
+
+
+def _of_its_group(message: ck.Message) -> bool:
+    """Whether it is the error that the group may not be used, whose name the client wants and which it never joins."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED

@@ -11,14 +11,16 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.broker import Membership, Written, missing
-from consumer.broker.convert import GONE, to_commit
+from consumer.broker import Membership, Written
+from consumer.broker.access import denied, opened
+from consumer.broker.convert import refusal, to_commit
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
 from consumer.event import Commit, Outgoing, TopicPartition
 
 ACKNOWLEDGE_TIME = 5.0  # seconds
 GRACE = 2.0  # seconds after its own time-out until a call into the client is believed to hang
 FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+REPLICA = "-replica-"  # between a group and what is random in the transactional id of a replica
 NOT_A_MEMBER = "this member of the consumer group has nothing assigned: its offsets cannot be committed"
 
 
@@ -35,20 +37,25 @@ class TransactionalWriter:
     have been written by the one that took its name.
     """
 
-    def __init__(self, config: Mapping[str, Any], name: str | None, timeout: float) -> None:
-        """Write by producers of `config`, each transaction within `timeout` seconds. Raises WriterLost for a name."""
+    def __init__(self, config: Mapping[str, Any], group: str, name: str | None, timeout: float) -> None:
+        """Write by producers of `config`, each transaction within `timeout` seconds. Raises WriterLost.
+
+        Those without a name have a transactional id that begins with the `group`, so that an ACL can allow them all.
+        """
         self._name = name
+        self._group = group
         self._timeout = timeout
         self._config = {
             **config,
-            "transactional.id": name or f"sprintly-services-{uuid.uuid4()}",
+            "transactional.id": name or f"{group}{REPLICA}{uuid.uuid4()}",
             "transaction.timeout.ms": int(timeout * 1000),
             "message.timeout.ms": int(timeout * 500),  # below the transaction's own, so that a failure is known in time
         }
         self._producer: ck.Producer | None = None
         self._lost: BrokerError | None = None  # why a named writer writes no more
-        if name is not None:
-            self._begin()  # it takes the name over at once: what is read from now on, nobody else moves
+        # A name is taken over at once: what is read from now on, nobody else moves. And whoever may not write at all
+        # should know before anything is delivered.
+        self._begin()
 
     def write(
         self,
@@ -102,7 +109,7 @@ class TransactionalWriter:
                 self._call(producer.send_offsets_to_transaction, to_commit(offsets), metadata, self._timeout)
             self._call(producer.commit_transaction, self._timeout)
         except KafkaException as error:
-            raise self._ended(producer, error.args[0]) from None
+            raise self._ended(producer, error.args[0], offsets or ()) from None
         except (CycleAborted, RecordTooLarge, Suspects):
             self._abort(producer)
             if self._lost is not None:  # it turns out only now that another has the name
@@ -110,22 +117,28 @@ class TransactionalWriter:
             raise
 
     def _begin(self) -> ck.Producer:
-        producer = ck.Producer(self._config)
+        producer = opened(ck.Producer, self._config)
         try:
             self._call(producer.init_transactions, self._timeout)
         except KafkaException as error:
-            raise WriterLost(f"no transaction could be begun: {error.args[0].str()}") from None
+            raise WriterLost(f"no transaction could be begun: {self._said(error.args[0])}") from None
         self._producer = producer
         return producer
 
     def _call(self, call: Callable[..., object], *arguments: object) -> None:
         in_time(self._timeout + GRACE, call, *arguments)
 
-    def _ended(self, producer: ck.Producer, error: KafkaError) -> BrokerError:
+    def _said(self, error: KafkaError, offsets: Iterable[TopicPartition] = ()) -> str:
+        """Return what is wrong, with the right that is missing if that is it; it was to commit `offsets`."""
+        writer = (self._name, False) if self._name else (f"{self._group}{REPLICA}", True)
+        topics = sorted({tp.topic for tp in offsets})
+        return denied(error, topics, group=self._group, writer=writer) or error.str()
+
+    def _ended(self, producer: ck.Producer, error: KafkaError, offsets: Iterable[TopicPartition]) -> BrokerError:
         """Bring the producer back to where a transaction can begin, or drop it; say what became of this one."""
         if error.txn_requires_abort() and not error.fatal():
             self._abort(producer)
-            return self._lost or CycleAborted(f"the transaction was aborted: {error.str()}")
+            return self._lost or CycleAborted(f"the transaction was aborted: {self._said(error, offsets)}")
         # Fatal, or timed out and so in doubt: whoever has states writes whole values again.
         return self._drop(error)
 
@@ -138,7 +151,7 @@ class TransactionalWriter:
     def _drop(self, error: KafkaError) -> BrokerError:
         """Give the producer up; returns the error that says so, which a named writer answers with from now on."""
         self._producer = None
-        lost: BrokerError = WriterLost(f"the transaction is in doubt: {error.str()}")
+        lost: BrokerError = WriterLost(f"the transaction is in doubt: {self._said(error)}")
         if self._name is not None:
             if error.code() in FENCED:
                 lost = ReplayOverrun(f"another writer has taken the name {self._name} over")
@@ -155,7 +168,7 @@ class AcknowledgedWriter:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = {**config, "enable.idempotence": True, "message.timeout.ms": 5000}
-        self._producer = ck.Producer(self._config)
+        self._producer = opened(ck.Producer, self._config)
 
     def write(
         self,
@@ -208,8 +221,8 @@ class Report:
     def written(self) -> Written:
         """Return where the record is durable; raises BrokerError if it is not."""
         topic, error = self.record.topic, self.error
-        if error is not None and error.code() in GONE:
-            raise BrokerError(missing(topic))
+        if error is not None and (refused := refusal(error, (topic,), "Write")):
+            raise refused
         message = self.message
         partition, offset = (None, None) if message is None else (message.partition(), message.offset())
         if error is not None or partition is None or offset is None:

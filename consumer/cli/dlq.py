@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 import orjson
 
-from consumer.broker import Broker
+from consumer.broker import Broker, missing
 from consumer.cli.arguments import MOMENT, RATE, STATUS
 from consumer.cli.output import json_option, plain, print_json, print_table, progress, when
 from consumer.cli.wiring import kafka, load_settings, registry
@@ -28,6 +28,7 @@ from consumer.settings import Settings
 ID_SHOWN = 8  # characters of an id in a table: enough to name one of some thousands
 CONFIRM_ABOVE = 100  # entries; replaying fewer needs no second thought
 LEFT_ALONE = 3  # replays without success, after which an entry is left alone
+ANSWER_TIME = 5.0  # seconds
 DUMP = 512  # bytes of an undecodable value that `show` prints
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -149,7 +150,7 @@ def replay_(
     if dry_run:
         _say_what(choose(), "would be replayed", as_json)
         return
-    _need(cluster, settings.replay_topic)
+    _need(cluster, {settings.dead_letter_topic: ("Read", "Write"), settings.replay_topic: ("Write",)})
     move = partial(replay, dead_letters=settings.dead_letter_topic, replays=settings.replay_topic)
     entries = _carry_out(settings, cluster, choose, move, Work("replay", rate, ask=not yes))
     _say_what(entries, "sent again; what fails again comes back", as_json)
@@ -171,6 +172,7 @@ def drop_(config: Path | None, selection: Selection, yes: bool, dry_run: bool, a
     if dry_run:
         _say_what(choose(), "would be dropped", as_json)
         return
+    _need(cluster, {settings.dead_letter_topic: ("Read", "Write")})
     move = partial(drop, dead_letters=settings.dead_letter_topic)
     work = Work("drop", None, ask=not yes, ask_always=not selection.narrows)
     _say_what(_carry_out(settings, cluster, choose, move, work), "dropped", as_json)
@@ -274,9 +276,12 @@ def _whole(entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.letter.is_whole]
 
 
-def _need(cluster: Broker, topic: str) -> None:
-    if topic not in cluster.partitions(5.0):
-        raise SprintlyError(f"the topic {topic} does not exist; `sprintly-services topics create` makes it")
+def _need(cluster: Broker, rights: Mapping[str, Sequence[str]]) -> None:
+    """See that topics are there and may be used: of a transaction that fails, only the half would be known."""
+    there = cluster.partitions(ANSWER_TIME)
+    problems = cluster.lacking(rights, ANSWER_TIME) or [missing(topic) for topic in rights if topic not in there]
+    if problems:
+        raise SprintlyError("; ".join(problems))
 
 
 def _say_what(entries: Sequence[Entry], what: str, as_json: bool) -> None:

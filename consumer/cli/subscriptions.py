@@ -161,6 +161,8 @@ def _chosen(known: Roster, ids: Sequence[str]) -> list[str]:
 
 def _partitions(cluster: Broker, *topics: str) -> list[TopicPartition]:
     there = cluster.partitions(ANSWER_TIME)
+    if unseen := [topic for topic in topics if topic not in there]:
+        cluster.topic_ids(unseen, ANSWER_TIME)  # it raises, and says whether they are not there or may not be known of
     return [TopicPartition(topic, number) for topic in topics for number in range(there.get(topic, 0))]
 
 
