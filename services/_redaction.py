@@ -1,18 +1,19 @@
 """Redaction: secrets come in, and texts of anybody's go out in which none of them can be read, however it is written.
 
 Third parties repeat what they were sent in the notation of their answer. So a text is read several times: as it stands,
-and with percent-encoding, backslashes (JSON, JavaScript, Python), HTML's entities and line breaks undone, one after the
-other and in any order. In each reading all forms of the secrets are looked for, base64 and hexadecimal among them, and
-what they are found in is masked in the text as it stood. It costs some ten thousandths of a second, at failures only.
+and with percent-encoding, backslashes (JSON, JavaScript, Python), HTML's entities, text in base64 or hexadecimal, and
+line breaks undone, one after the other and in any order. In each reading the secrets are looked for, and also what they
+are in base64 and hexadecimal amid bytes that are no text. What they are found in is masked in the text as it stood. It
+costs some ten thousandths of a second, at failures only.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -41,6 +42,7 @@ _BROKEN = re.compile(
 )
 _PUBLIC = re.compile(r"https?://[^/?#@]*(?:[/?#]|\Z)", re.IGNORECASE)
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")  # no other changes the length
+_UNPRINTED = dict.fromkeys(map(ord, "\0\t\r\n"))  # what texts hold all the same, those in UTF-16 among them
 _STANDARD = str.maketrans("-_", "+/")  # base64's alphabet for addresses, as its ordinary one
 
 
@@ -72,7 +74,7 @@ class Redaction:
         plain = {_Form(text.translate(_LOWER), public=_public(text)) for text in long_enough}
         plain |= {_Form(_bytes(text).hex()) for text in long_enough}
         coded = {form for text in long_enough for form in _base64(_bytes(text))}
-        self._kinds = (_Kind(_LOWER, plain), _Kind(_STANDARD, coded))
+        self._kinds = (_Kind(_LOWER, plain), _Kind(_LOWER | _STANDARD, coded))
 
     def redact(self, text: str) -> str:
         """Return the text with all that is secret as asterisks, and what may be the beginning of it before a cut."""
@@ -92,7 +94,7 @@ class Redaction:
 
 
 class _Kind:
-    """Forms that are looked for in a text written in one way: in small letters, or in base64's ordinary alphabet."""
+    """Forms that are looked for in a text written in one way: in small letters, or also in base64's alphabet."""
 
     def __init__(self, written: Mapping[int, int], forms: Iterable[_Form]) -> None:
         self._written = written
@@ -147,7 +149,9 @@ def _base64(secret: bytes) -> Iterator[_Form]:
     for shift in range(3):
         first, last = -(-shift * 8 // 6), (shift + len(secret)) * 8 // 6
         padded = bytes(shift) + secret + bytes(-(shift + len(secret)) % 3)
-        yield _Form(base64.b64encode(padded)[first:last].decode(), int(shift > 0), int((shift + len(secret)) % 3 > 0))
+        yield _Form(
+            base64.b64encode(padded)[first:last].decode().lower(), int(shift > 0), int((shift + len(secret)) % 3 > 0)
+        )
 
 
 def _occurrences(text: str, form: _Form) -> Iterator[tuple[int, int]]:
@@ -160,7 +164,7 @@ def _occurrences(text: str, form: _Form) -> Iterator[tuple[int, int]]:
 
 def _cuts(text: str) -> Iterator[int]:
     """Yield where a secret may have been cut: by whoever wrote the text, or whoever kept its beginning only."""
-    for cut in (len(text), *(found.start() for found in islice(_ELLIPSIS.finditer(text), MOST_CUTS))):
+    for cut in (len(text), *(found.start() for found in itertools.islice(_ELLIPSIS.finditer(text), MOST_CUTS))):
         yield cut
         if broken := _BROKEN.search(text, max(0, cut - LONGEST_ESCAPE), cut):
             yield broken.start()
@@ -233,7 +237,7 @@ def _percent(run: str) -> _Decoded:
 
 
 def _utf16(run: str) -> _Decoded:
-    data = bytes.fromhex(re.sub(r"[\\%]u", "", run)).decode("utf-16-be", "surrogatepass")
+    data = bytes.fromhex(re.sub(r"\\[uU]", "", run)).decode("utf-16-be", "surrogatepass")
     return [(character, 12 if character > "\uffff" else 6) for character in data]
 
 
@@ -241,14 +245,45 @@ _ONE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def _backslash(escape: str) -> _Decoded:
-    if escape[1] == "u":
+    if escape[1] in "uU":
         return _utf16(escape)
-    character = chr(int(escape[2:], 16)) if escape[1] == "x" else _ONE.get(escape[1], escape[1])
+    character = chr(int(escape[2:], 16)) if escape[1] in "xX" else _ONE.get(escape[1], escape[1])
     return [(character, len(escape))]
 
 
 def _entity(entity: str) -> _Decoded:
     return ((character, 0) for character in html.unescape(entity))
+
+
+def _base64_text(run: str) -> _Decoded:
+    """Decode what is text in base64, wherever in the run it begins; anything else stays as it is."""
+    coded = run.rstrip("=").translate(_STANDARD)
+    for shift in range(4):
+        whole = coded[shift : len(coded) - ((len(coded) - shift) % 4 == 1)]
+        if text := _text(base64.b64decode(whole + "=" * (-len(whole) % 4))):
+            return _sized(text, shift, 4 / 3)
+    return [(character, 1) for character in run]
+
+
+def _hexadecimal_text(run: str) -> _Decoded:
+    """Decode what is text in hexadecimal, wherever in the run it begins; anything else stays as it is."""
+    for shift in range(2):
+        if text := _text(bytes.fromhex(run[shift : len(run) - (len(run) - shift) % 2])):
+            return _sized(text, shift, 2)
+    return [(character, 1) for character in run]
+
+
+def _text(data: bytes) -> str:
+    """Return the text that bytes are, its last character perhaps cut; nothing if they are something else."""
+    text = data.decode("utf-8", "replace").removesuffix("\ufffd")
+    return text if "\ufffd" not in text and text.translate(_UNPRINTED).isprintable() else ""
+
+
+def _sized(text: str, shift: int, size: float) -> _Decoded:
+    """Return characters with their sizes where each byte was written in `size` characters, `shift` behind the start."""
+    ends = itertools.accumulate(len(character.encode()) for character in text)
+    places = [0, *(shift + int(end * size) for end in ends)]
+    return zip(text, (after - before for before, after in itertools.pairwise(places)), strict=True)
 
 
 def _nothing(_: str) -> _Decoded:
@@ -259,6 +294,8 @@ _ESCAPES: Sequence[tuple[re.Pattern[str], Callable[[str], _Decoded]]] = (
     (re.compile(r"(?:%[0-9a-f]{2})+", re.IGNORECASE), _percent),
     (re.compile(r"""(?:\\u[0-9a-f]{4})+|\\x[0-9a-f]{2}|\\[\\/"'bfnrt]""", re.IGNORECASE), _backslash),
     (re.compile(r"&(?:#[0-9]+|#x[0-9a-f]+|[a-z][a-z0-9]+);", re.IGNORECASE), _entity),
+    (re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}"), _base64_text),
+    (re.compile(r"[0-9a-f]{16,}", re.IGNORECASE), _hexadecimal_text),
     # Line breaks with what indents the next line, and what cannot be seen: the zeros of UTF-16, for one.
     (re.compile(r"\s*[\r\n]\s*|[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200d\u2060\ufeff]+"), _nothing),
 )

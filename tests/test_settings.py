@@ -124,6 +124,7 @@ def test_a_wrong_value_in_a_file_names_variable_key_and_file(tmp_path: Path) -> 
         ("MAX_IN_FLIGHT", "1.5", "'1.5': not a whole number"),
         ("BOOTSTRAP_SERVERS", "one:9092,,two", "'one:9092,,two': '' is not host:port"),
         ("BOOTSTRAP_SERVERS", "one:99999", "'one:99999': 'one:99999' is not host:port"),
+        ("BOOTSTRAP_SERVERS", "one:1,joe:pass@two:9092", "'one:1,***@two:9092': '***@two:9092' is not host:port"),
         ("GROUP_ID", "  ", "'  ': must be a text that is not empty"),
         ("TOPIC", "a b", "'a b': not a topic's name: "),
         ("TOPIC", "..", "'..': not a topic's name: "),

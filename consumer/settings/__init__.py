@@ -42,6 +42,7 @@ from consumer.settings.values import (
     read_subscriptions,
     read_text,
     read_topic,
+    without_credentials,
     write_duration,
     write_durations,
     write_keys,
@@ -450,5 +451,5 @@ def _where(name: str, given: Mapping[str, Any], origin: Mapping[str, str]) -> st
     place = f"{variable(name)}{origin.get(name, '')}: "
     if name in _SECRET:
         return place
-    text = repr(given[name])
+    text = without_credentials(repr(given[name]))
     return f"{place}{text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}: "

@@ -22,7 +22,8 @@ _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 _DURATION_HINT = "give seconds, or a number with ms, s, m, h or d, as in 15s"
 _SIZE_HINT = "give bytes, or a number with kB, MB, GB, KiB, MiB or GiB, as in 64MiB"
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
-_SERVER = re.compile(r"(?:[A-Z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", re.ASCII)
+_SERVER = re.compile(r"(?:[A-Z_]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?", re.ASCII)
+_CREDENTIALS = re.compile(r"[^\s,/'\"]+@")
 _LISTENER = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", re.ASCII)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _LONGEST_TOPIC = 249  # characters, by Kafka
@@ -145,13 +146,18 @@ def write_limit(limit: int | None) -> str:
     return "off" if limit is None else str(limit)
 
 
+def without_credentials(text: str) -> str:
+    """Return a text without what stands before an @ in it: in addresses that is a name and a password."""
+    return _CREDENTIALS.sub("***@", text)
+
+
 def read_servers(value: object) -> str:
     """Return a comma-separated list of `host:port` without spaces."""
     parts = [part.strip() for part in read_text(value).split(",")]
     for part in parts:
         match = _SERVER.fullmatch(part)
         if not match or not 0 < int(match[1] or 1) <= _HIGHEST_PORT:
-            raise ValueError(f"{part!r} is not host:port")
+            raise ValueError(f"{without_credentials(repr(part))} is not host:port")
     return ",".join(parts)
 
 

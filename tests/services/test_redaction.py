@@ -87,7 +87,10 @@ def test_no_escape_hides_a_secret(secret: str, before: str, after: str, escapes:
     AROUND,
     st.booleans(),
     st.sampled_from(
-        [str, *map(ESCAPES.get, ("percent, slashes too", "JSON of PHP", "HTML's entities only", "in lines"))]
+        [
+            ESCAPES[name]
+            for name in ("as it is", "percent, slashes too", "JSON of PHP", "HTML's entities only", "in lines")
+        ]
     ),
 )
 def test_no_base64_hides_a_secret(
@@ -99,6 +102,17 @@ def test_no_base64_hides_a_secret(
     first, last = -(-len(before) * 8 // 6), (len(before) + len(secret.encode())) * 8 // 6
     assert MASK in redacted
     assert not legible(written[first:last], redacted.replace(around, ""))
+
+
+@given(SECRETS, st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=5), each_escape, each_escape)
+def test_no_escapes_within_base64_or_hexadecimal_hide_a_secret(
+    secret: str, before: str, inner: Callable[[str], str], outer: Callable[[str], str]
+) -> None:
+    coded = base64.b64encode((before + inner(f"/{secret}/") + before).encode()).decode()
+    if outer(coded) != coded.upper():  # which is base64 no more
+        assert MASK in Redaction([secret]).redact(f"it was {outer(coded)}")
+    coded = f"{before}{inner(secret)}".encode().hex()
+    assert MASK in Redaction([secret]).redact(f"it was {outer(coded)}")
 
 
 @given(SECRETS, AROUND, st.booleans())
@@ -129,6 +143,17 @@ def test_nothing_else_is_masked(secrets: list[str], text: str) -> None:
 URL = "https://us%C3%ABr:p%40ssword@hooks.example/services/T00000000/B0?token=a%2Bb%20c&sign=s1gn#frag-ment"
 
 
+@given(SECRETS, st.integers(0, 60), st.sampled_from([base64.b64encode, bytes.hex]))
+def test_what_is_cut_within_base64_or_hexadecimal_is_none_either(
+    secret: str, more: int, encode: Callable[[bytes], bytes | str]
+) -> None:
+    coded = encode(f"/bot{quote(secret, safe='')}".encode())
+    written = coded.decode() if isinstance(coded, bytes) else coded
+    whole = encode(f"/bot{quote(secret[:8], safe='')}".encode())
+    kept = len(whole) + more
+    assert MASK in Redaction([secret]).redact(f"it was {written[:kept]}")
+
+
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
@@ -138,7 +163,7 @@ URL = "https://us%C3%ABr:p%40ssword@hooks.example/services/T00000000/B0?token=a%
         ("token a+b c, a%2Bb+c or a%2bb%20c", f"token {MASK}, {MASK} or {MASK}"),
         ("sign: s1gn", f"sign: {MASK}"),
         ("p@ssword of usër", f"{MASK} of {MASK}"),
-        (base64.b64encode("Basic usër:p@ssword".encode()).decode(), f"QmFzaWMg{MASK}="),
+        (base64.b64encode("Basic usër:p@ssword".encode()).decode(), f"QmFzaWMg{MASK}"),
         ("at /services/T00000000/B0", f"at {MASK}"),
         ("at /SERVICES/T00...", f"at {MASK}..."),
         ("#frag-ment", f"#{MASK}"),
