@@ -94,7 +94,7 @@ class Redaction:
 
 
 class _Kind:
-    """Forms that are looked for in a text written in one way: in small letters, or also in base64's alphabet."""
+    """Forms that are looked for in a text once `written` has made one of characters that mean the same."""
 
     def __init__(self, written: Mapping[int, int], forms: Iterable[_Form]) -> None:
         self._written = written
@@ -297,5 +297,5 @@ _ESCAPES: Sequence[tuple[re.Pattern[str], Callable[[str], _Decoded]]] = (
     (re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}"), _base64_text),
     (re.compile(r"[0-9a-f]{16,}", re.IGNORECASE), _hexadecimal_text),
     # Line breaks with what indents the next line, and what cannot be seen: the zeros of UTF-16, for one.
-    (re.compile(r"\s*[\r\n]\s*|[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200d\u2060\ufeff]+"), _nothing),
+    (re.compile(r"[\s\0]*[\r\n][\s\0]*|[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200d\u2060\ufeff]+"), _nothing),
 )
