@@ -466,7 +466,8 @@ class _Multi:
             self._timer = self._loop.call_at(due, self._on_ring)
 
     def _on_ring(self) -> None:
-        self._shut_unasked(self._poller.poll(0))  # what begins now may be about to use one of them
+        while self._shut_unasked(self._poller.poll(0)):  # what begins now may be about to use one of them
+            pass
         self._timer, self._rings_at = None, inf
         self._multi.socket_action(
             pycurl.SOCKET_TIMEOUT, 0
@@ -482,13 +483,15 @@ class _Multi:
                 self._multi.socket_action(fd, _ACTIONS.get(events, pycurl.CSELECT_IN | pycurl.CSELECT_OUT))
         self._collect()
 
-    def _shut_unasked(self, ready: Sequence[tuple[int, int]]) -> None:
+    def _shut_unasked(self, ready: Sequence[tuple[int, int]]) -> bool:
         """Shut the idle connections that have something to read: libcurl then opens new ones in their place.
 
         Most have been closed by the other side. The rest hold an answer that nobody asked for, and libcurl would take
         it for that to its next request, which may be another subscription's. Not so by HTTP/2, whose answers say what
         they are to, and where a connection's own affairs may come at any time: there libcurl sees for itself.
+        Returns whether there is more to look at: some had been watched for being writable only.
         """
+        again = False
         for fd, events in ready:
             if self._watched.get(fd, True):
                 continue
@@ -498,11 +501,13 @@ class _Multi:
             with suppress(OSError):  # libcurl has closed it since it was polled, which takes it out as well
                 if events == _WRITABLE:  # it is no more than that, and is still watched for it
                     self._poller.modify(fd, _EVENTS[pycurl.POLL_IN])
+                    again = True
                     continue
                 self._poller.unregister(fd)
                 with socket.socket(fileno=os.dup(fd)) as connection:
                     connection.shutdown(socket.SHUT_RDWR)
             del self._watched[fd]
+        return again
 
     def _leave(self, fd: int) -> None:
         del self._watched[fd]
