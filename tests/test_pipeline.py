@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from harness import TOPIC, answered, value
@@ -26,10 +26,10 @@ from replicas import (
 )
 
 from consumer.broker import TopicSpec
-from consumer.broker.memory import MemoryBroker
+from consumer.broker.memory import MemoryBroker, MemoryWriter
 from consumer.core import CoreSettings
 from consumer.deadletter import read_dead_letter
-from consumer.errors import BrokerError, CycleAborted
+from consumer.errors import BrokerError, CycleAborted, LoginRefused, WriterLost
 from consumer.event import Outgoing
 from consumer.pipeline import Timing
 from consumer.wire import Answer, Request
@@ -213,6 +213,87 @@ def test_an_unreachable_broker_and_a_missing_topic_are_waited_for() -> None:
             produce(broker, value())
             await eventually(lambda: committed(broker) == 1, "it did not begin")
             assert replica.health.not_ready() == {}
+
+    scenario(play)
+
+
+class Strict(MemoryBroker):
+    """A broker that does not allow everything while something is `not_allowed`, and lets nobody in while `shut`."""
+
+    not_allowed = "Kafka does not allow this client Read on topic events"
+    shut = False
+
+    def partitions(self, timeout: float = 5.0) -> dict[str, int]:
+        if self.shut:
+            raise LoginRefused("Kafka and this client do not accept each other")
+        return super().partitions(timeout)
+
+    def lacking(self, topics: Mapping[str, Sequence[str]], timeout: float = 5.0, *, member: bool = False) -> list[str]:
+        assert member
+        return [self.not_allowed] if self.not_allowed else []
+
+
+def test_a_right_that_is_missing_is_named_before_a_topic_is_and_waited_for() -> None:
+    async def play() -> None:
+        broker, destination = Strict(), Destination()
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: replica.health.has("kafka"), "it is ready without rights")
+            assert replica.health.not_ready()["kafka"] == broker.not_allowed
+            broker.create([TopicSpec(name, 1) for name in (TOPIC, REPLAYS, LETTERS, STATES, CONTROL)])
+            broker.not_allowed = ""
+            produce(broker, value())
+            await eventually(lambda: committed(broker) == 1, "it did not begin")
+            assert replica.health.not_ready() == {}
+
+    scenario(play)
+
+
+def test_a_trouble_lasts_until_the_right_that_is_missing_is_back() -> None:
+    async def play() -> None:
+        broker, destination = cluster(kind=Strict), Destination()
+        assert isinstance(broker, Strict)
+        broker.not_allowed = ""
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: replica.core.partitions, "it got nothing")
+            broker.not_allowed = "no right"
+            replica.pipeline.trouble("the client says it once")
+            await eventually(lambda: replica.health.not_ready().get("kafka") == "no right", "it forgot the trouble")
+            broker.shut = True
+            await eventually(lambda: "accept" in replica.health.not_ready().get("kafka", ""), "it keeps an old reason")
+            broker.shut, broker.not_allowed = False, ""
+            await eventually(lambda: not replica.health.not_ready(), "it is not ready again")
+
+    scenario(play)
+
+
+def test_who_is_not_let_in_ends_at_once() -> None:
+    async def play() -> None:
+        broker = Strict()
+        broker.shut = True
+        with pytest.raises(LoginRefused):
+            await asyncio.wait_for(Replica(broker, Destination()).pipeline.run(), PATIENCE)
+
+    scenario(play)
+
+
+def test_what_cannot_be_written_is_known_before_anything_is_delivered() -> None:
+    class Mute(MemoryBroker):
+        mute = True
+
+        def writer(self, name: str | None = None) -> MemoryWriter:
+            if self.mute:
+                raise WriterLost("no transaction could be begun")
+            return super().writer(name)
+
+    async def play() -> None:
+        broker, destination = cluster(kind=Mute), Destination()
+        assert isinstance(broker, Mute)
+        produce(broker, value())
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: "transaction" in replica.health.not_ready().get("kafka", ""), "it says nothing")
+            assert destination.got == []
+            broker.mute = False
+            await eventually(lambda: committed(broker) == 1, "it did not begin")
 
     scenario(play)
 
