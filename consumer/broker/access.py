@@ -43,6 +43,9 @@ REFUSED = re.compile(r"certificate verify failed|SSL alert number|alert certific
 # A broker that expects TLS hangs up, without a word, on a client that does not speak it; this is all that is logged.
 HUNG_UP = re.compile(r"closed by peer.*in state APIVERSION_QUERY")
 EXPECTS_TLS = "it hangs up at once, as a broker does that expects TLS: see security.protocol"
+# A broker that expects no TLS closes its end; librdkafka asks the question itself only where it reads an answer first.
+CLOSED = "SSL connection closed by peer"
+EXPECTS_NONE = f"{CLOSED}: connecting to a PLAINTEXT broker listener? see security.protocol"
 # Where it happened and how long it took: `sasl_ssl://host:9094/bootstrap: ` and ` (after 3ms in state AUTH_REQ)`.
 AROUND = re.compile(r"^\S+://\S+: | \(after \d+ms in state \w+\)")
 
@@ -148,7 +151,7 @@ class Witness:
         if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL) or REFUSED.search(text):
             self._refused = text
         elif error.code() == KafkaError._TRANSPORT:
-            self._guess = text
+            self._guess = EXPECTS_NONE if CLOSED in text else text
 
     def log(self, _level: int, message: str, *arguments: object) -> None:
         """Take in a line of the client's log."""

@@ -87,3 +87,17 @@ def test_the_log_has_no_secret_and_nothing_that_is_raised_as_well(caplog: pytest
     log.log(logging.ERROR, "%s %s", "FAIL", "with s3cret")
     log.log(logging.CRITICAL, "%s %s", "FATAL", "it is raised")
     assert [record.getMessage() for record in caplog.records] == ["FAIL with ***"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "ssl://kafka:9092/bootstrap: Disconnected: SSL connection closed by peer (after 4ms in state SSL_HANDSHAKE)",
+        "ssl://kafka:9092/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?"
+        " (after 4ms in state SSL_HANDSHAKE)",
+    ],
+)
+def test_a_broker_without_tls_is_supposed_in_whichever_way_it_ends_the_connection(told: str) -> None:
+    witness = Witness(CONFIG, "kafka:9092")
+    witness.note(KafkaError(KafkaError._TRANSPORT, told))
+    assert "connecting to a PLAINTEXT broker listener?" in str(witness.no_answer(5, NOBODY))
