@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumer.entries import Entries, Refusal, locked, nobody, read_entries
+from consumer.entries import Entries, Refusal, nobody, read_entries
 from consumer.errors import KeysMissing
 from consumer.logs import get_logger
 
@@ -53,13 +53,12 @@ class Directory:
         can be opened, it is the keys that are wrong, and KeysMissing is raised: to go on without all of them would have
         events committed that nobody got.
         """
-        records = list(self._broker.read(self.topic))
-        if count := locked(records, self._seal):
+        entries = read_entries(self._broker.read(self.topic), self._seal, self._services, self._refusal)
+        if entries.locked:
             raise KeysMissing(
-                f"none of the {count} sealed subscription(s) of {self.topic} can be opened:"
+                f"none of the {entries.locked} sealed subscription(s) of {self.topic} can be opened:"
                 " does SPRINTLY_OPTIONS_KEY hold the right keys?"
             )
-        entries = read_entries(records, self._seal, self._services, self._refusal)
         self._tell(entries)
         return entries.subscriptions
 

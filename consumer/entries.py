@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -36,6 +36,8 @@ class Entries:
 
     subscriptions: tuple[Subscription, ...] = ()
     aside: Mapping[str, str] = field(default_factory=dict)
+    locked: int = 0
+    """Those whose sealed options no key at hand opens, where none that is sealed can be opened; else 0."""
 
     @property
     def problems(self) -> list[str]:
@@ -82,6 +84,10 @@ def latest(records: Iterable[Record]) -> dict[str, Record]:
 
 def read_fields(record: Record, seal: Seal | None) -> dict[str, Any]:
     """Return the fields in a record, the options opened. Raises ValueError, with the rest of a sentence."""
+    return _unsealed(_fields(record), seal)
+
+
+def _fields(record: Record) -> dict[str, Any]:
     try:
         fields = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError:
@@ -90,8 +96,15 @@ def read_fields(record: Record, seal: Seal | None) -> dict[str, Any]:
         raise ValueError("the record is not a JSON object")
     if fields.get("id") != (record.key or b"").decode("utf-8", "replace"):
         raise ValueError("id is not the key of its record")
+    return fields
+
+
+def _unsealed(fields: dict[str, Any], seal: Seal | None) -> dict[str, Any]:
+    """Return the fields with the options opened where they are sealed."""
     if SEALED in fields:
-        fields["options"] = _opened(fields, seal)
+        sealed = fields[SEALED]
+        fields = {name: value for name, value in fields.items() if name != SEALED}
+        fields["options"] = _opened(fields, sealed, seal)
     if _is_deep(fields):
         raise ValueError(f"the record is nested deeper than {DEEPEST} levels")
     return fields
@@ -108,42 +121,39 @@ def read_entries(
     """Return what all records of the topic amount to; `refusal` says why a service is not for use, if it is not."""
     subscriptions: list[Subscription] = []
     aside: dict[str, str] = {}
+    opened, locked = 0, 0
     for name, record in latest(records).items():
-        found, reason = _read(record, seal, services)
-        if refused := next(filter(None, (refusal(type(each.service)) for each in found)), ""):
-            found, reason = (), refused
-        subscriptions += found
-        if reason:
+        found = _read(record, seal, services)
+        locked += found.locked
+        opened += found.sealed and not found.locked
+        refused = next(filter(None, (refusal(type(each.service)) for each in found.subscriptions)), "")
+        if not refused:
+            subscriptions += found.subscriptions
+        if reason := refused or found.reason:
             aside[name] = reason
-    return Entries(tuple(subscriptions), aside)
+    return Entries(tuple(subscriptions), aside, 0 if opened else locked)
 
 
-def locked(records: Iterable[Record], seal: Seal | None) -> int:
-    """Return how many records have sealed options, if none of them can be opened; 0 if one can, or there are none."""
-    count = 0
-    for record in latest(records).values():
-        if b'"sealed"' not in (record.value or b""):
-            continue
-        try:
-            read_fields(record, seal)
-        except SealedFast:
-            count += 1
-        except ValueError:
-            continue
-        else:
-            return 0
-    return count
+class _Found(NamedTuple):
+    """What a record makes, or why it makes nothing; whether its options were sealed, and no key at hand opens them."""
+
+    subscriptions: tuple[Subscription, ...] = ()
+    reason: str = ""
+    sealed: bool = False
+    locked: bool = False
 
 
-def _read(record: Record, seal: Seal | None, services: Services) -> tuple[tuple[Subscription, ...], str]:
-    """Return what a record makes, or why it makes nothing."""
+def _read(record: Record, seal: Seal | None, services: Services) -> _Found:
+    sealed = False
     try:
-        entry, problems = read_entry(read_fields(record, seal), Nothing(), services)
+        fields = _fields(record)
+        sealed = SEALED in fields
+        entry, problems = read_entry(_unsealed(fields, seal), Nothing(), services)
     except ValueError as error:
-        return (), str(error)
+        return _Found((), str(error), sealed, isinstance(error, SealedFast))
     except Exception as error:  # noqa: BLE001 - a validator of anybody's, met by a value of anybody's
-        return (), f"the record cannot be read: {type(error).__name__}"
-    return entry.subscriptions, _shown("; ".join(problems))
+        return _Found((), f"the record cannot be read: {type(error).__name__}", sealed)
+    return _Found(entry.subscriptions, _shown("; ".join(problems)), sealed)
 
 
 def _shown(reason: str) -> str:
@@ -157,8 +167,7 @@ def _name(record: Record) -> str:
     return key if ID.fullmatch(key) else f"at {record.topic}[{record.partition}] offset {record.offset}"
 
 
-def _opened(fields: dict[str, Any], seal: Seal | None) -> dict[str, Any]:
-    sealed = fields.pop(SEALED)
+def _opened(fields: dict[str, Any], sealed: object, seal: Seal | None) -> dict[str, Any]:
     if "options" in fields:
         raise ValueError("it has both options and sealed ones")
     if not isinstance(sealed, str):

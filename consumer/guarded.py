@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import certifi
@@ -251,26 +251,25 @@ class _Response(http.client.HTTPResponse):
         self.fp = _Lines(self.fp.detach())  # a BufferedReader that has read nothing yet
 
 
-class _Connection(HTTPConnection):
-    response_class = _Response
+class _Opened:
+    """What both kinds of urllib3's connections have in common here: what opens them, and how answers are read."""
+
+    response_class: Any = _Response
 
     def __init__(self, *args: Any, connect: Connect, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._open = connect
 
     def _new_conn(self) -> socket.socket:
-        return _connected(self._open, self)
+        return _connected(self._open, cast(HTTPConnection, self))
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _Response
+class _Connection(_Opened, HTTPConnection):
+    pass
 
-    def __init__(self, *args: Any, connect: Connect, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self._open = connect
 
-    def _new_conn(self) -> socket.socket:
-        return _connected(self._open, self)
+class _TlsConnection(_Opened, HTTPSConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):

@@ -495,24 +495,17 @@ class _Multi:
         for fd, events in ready:
             if self._watched.get(fd, True):
                 continue
-            if fd in self._multiplexed:
-                self._leave(fd)
-                continue
             with suppress(OSError):  # libcurl has closed it since it was polled, which takes it out as well
                 if events == _WRITABLE:  # it is no more than that, and is still watched for it
                     self._poller.modify(fd, _EVENTS[pycurl.POLL_IN])
                     again = True
                     continue
                 self._poller.unregister(fd)
-                with socket.socket(fileno=os.dup(fd)) as connection:
-                    connection.shutdown(socket.SHUT_RDWR)
+                if fd not in self._multiplexed:
+                    with socket.socket(fileno=os.dup(fd)) as connection:
+                        connection.shutdown(socket.SHUT_RDWR)
             del self._watched[fd]
         return again
-
-    def _leave(self, fd: int) -> None:
-        del self._watched[fd]
-        with suppress(OSError):  # libcurl has closed it since it was polled, which takes it out as well
-            self._poller.unregister(fd)
 
     def _collect(self) -> None:
         _, succeeded, failed = self._multi.info_read()

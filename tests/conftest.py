@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 from kafka import ADDRESS_VARIABLE, REQUIRED, Kafka, KafkaUnavailable, real_kafka
 from registries import ADDRESS_VARIABLE as REGISTRY_VARIABLE
@@ -113,3 +115,17 @@ def _without_kafka(terminalreporter: pytest.TerminalReporter, config: pytest.Con
     skipped = [report for report in terminalreporter.getreports("skipped") if "kafka" in report.keywords]
     outcome = f"{len(skipped)} tests that need the real Kafka were skipped" if skipped else "what needs it failed"
     return f"{outcome} ({reason})"
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """Have logging after a test be what it was before: commands send it to a stderr that ends with them."""
+    root, apprise, urllib3 = (logging.getLogger(name) for name in ("", "apprise", "urllib3"))
+    before = root.handlers[:], root.level, urllib3.level
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    urllib3.setLevel(before[2])
+    apprise.propagate = True

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 import yaml
 from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet
@@ -63,18 +60,7 @@ class Bench:
         return b"".join((record.key or b"") + (record.value or b"") for record in self.broker.read(TOPIC))
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Commands send what is logged to a stderr that ends with them."""
-    root, apprise, urllib3 = (logging.getLogger(name) for name in ("", "apprise", "urllib3"))
-    before = root.handlers[:], root.level, urllib3.level
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    urllib3.setLevel(before[2])
-    apprise.propagate = True
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 
 @pytest.fixture

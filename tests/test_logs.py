@@ -8,28 +8,15 @@ import logging
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-import structlog
 
 from consumer import logs
 from consumer.errors import BrokerError
 
-
-@pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    root, urllib3, apprise = logging.getLogger(), logging.getLogger("urllib3"), logging.getLogger("apprise")
-    before = root.handlers[:], root.level, urllib3.level
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    urllib3.setLevel(before[2])
-    apprise.propagate = True
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 
 class Terminal(io.StringIO):

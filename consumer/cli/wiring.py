@@ -18,7 +18,7 @@ from consumer.core import Core, CoreSettings
 from consumer.directory import Directory
 from consumer.dispatcher import Bounds
 from consumer.egress import EgressPolicy
-from consumer.entries import Entries, read_entries
+from consumer.entries import Entries, Refusal, read_entries
 from consumer.errors import ConfigurationError
 from consumer.guarded import Guard, GuardedSession, unguarded
 from consumer.logs import configure, get_logger
@@ -107,8 +107,11 @@ def roster(settings: Settings, broker: Broker) -> Roster:
 
 def entries(settings: Settings, broker: Broker, topic: str) -> Entries:
     """Return what the subscriptions topic holds. Raises BrokerError, ConfigurationError."""
-    refusal = partial(unguarded, allowed=settings.egress_unguarded)
-    return read_entries(broker.read(topic), seal(settings), available(), refusal)
+    return read_entries(broker.read(topic), seal(settings), available(), _refusal(settings))
+
+
+def _refusal(settings: Settings) -> Refusal:
+    return partial(unguarded, allowed=settings.egress_unguarded)
 
 
 def seal(settings: Settings) -> Seal | None:
@@ -126,10 +129,10 @@ def subscribed(
     """Return the subscriptions of a file, or the topic that they are read from. Raises ConfigurationError."""
     place = settings.subscriptions
     if isinstance(place, KafkaTopic):
-        refusal = partial(unguarded, allowed=settings.egress_unguarded)
-        return Directory(broker, place.name, seal(settings), available(), refusal, health=health, metrics=metrics)
-    found = load_subscriptions(place, os.environ)
-    refused = [(each.id, unguarded(type(each.service), settings.egress_unguarded)) for each in found]
+        known = seal(settings), available(), _refusal(settings)
+        return Directory(broker, place.name, *known, health=health, metrics=metrics)
+    found, refusal = load_subscriptions(place, os.environ), _refusal(settings)
+    refused = [(each.id, refusal(type(each.service))) for each in found]
     if problems := [f"{place}: subscription {name}: {reason}" for name, reason in refused if reason]:
         raise ConfigurationError(*problems)
     return found
