@@ -108,9 +108,10 @@ lock: ## Make the lock files anew from pyproject.toml (ARGS=--upgrade takes the 
 	@unset PIP_FIND_LINKS; \
 	$(COMPILE) pyproject.toml $(ARGS) --output-file requirements.lock && \
 	$(COMPILE) pyproject.toml $(ARGS) --extra apprise --constraint requirements.lock --output-file requirements-apprise.lock && \
-	$(COMPILE) pyproject.toml $(ARGS) --extra dev --constraint requirements-apprise.lock --output-file requirements-dev.lock && \
+	$(COMPILE) pyproject.toml $(ARGS) --extra otel --constraint requirements-apprise.lock --output-file requirements-otel.lock && \
+	$(COMPILE) pyproject.toml $(ARGS) --extra dev --constraint requirements-apprise.lock --constraint requirements-otel.lock --output-file requirements-dev.lock && \
 	$(COMPILE) $(REFERENCES).in $(ARGS) --constraint requirements.lock --output-file $(REFERENCES).lock
-	@for lock in requirements.lock requirements-apprise.lock requirements-dev.lock $(REFERENCES).lock; do \
+	@for lock in requirements.lock requirements-apprise.lock requirements-otel.lock requirements-dev.lock $(REFERENCES).lock; do \
 	source=pyproject.toml; test $$lock != $(REFERENCES).lock || source=$(REFERENCES).in; \
 	{ echo "# Made from $$source by \"make lock\"; every file is known by its hash."; cat $$lock; } >build/new && \
 	mv build/new $$lock; done
