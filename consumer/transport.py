@@ -11,6 +11,7 @@ import os
 import select
 import selectors
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,9 +46,11 @@ _WRONG_LOGIN = "the egress proxy asks for other credentials (SPRINTLY_EGRESS_PRO
 _TOO_LARGE = "the request's URL, or a header of it, is too large for libcurl"  # 8 MB
 
 _SOCKET_BAD: int = pycurl.SOCKET_BAD
+_NO_END = -1  # none of libcurl's: the answer does not end
 _CURLE_HTTP2_STREAM = 92  # these have no names in pycurl
 _CURLE_TOO_LARGE = 100  # a line of 100 KB, 300 KB or 5,000 lines of a head, interim answers and trailers included
 _SENTENCES = {
+    _NO_END: "the answer of {host} does not end",
     pycurl.E_UNSUPPORTED_PROTOCOL: "{host} answered without a status line",  # HTTP/0.9
     pycurl.E_COULDNT_RESOLVE_PROXY: "the name of the egress proxy could not be resolved",
     pycurl.E_COULDNT_RESOLVE_HOST: "the name of {host} could not be resolved",
@@ -82,7 +85,14 @@ _OPTIONS: Sequence[tuple[int, Any]] = (
     # One for each attempt in flight, kept until its end: 4,096 of them took 213 MB with 64 KiB, the default, and 91 MB
     # with this, the least.
     (pycurl.UPLOAD_BUFFERSIZE, 16_384),
+    # An answer is short, or is cut. libcurl reads ten such pieces before others have their turn: of what is the most
+    # laborious to read (the extension of a chunk) those take 1 ms, and ten of its usual 16 KB would take 5.
+    (pycurl.BUFFERSIZE, 4_096),
 )
+# Bytes of an answer after which it is broken off: more than there can be in a head that libcurl takes (300 KB) with a
+# body up to the limit. An endless one of which neither grows (chunks' extensions) would be read until the deadline.
+_ENDLESS = 1 << 20
+_BYTES_RECEIVED = slice(128, 136)  # of Linux's struct tcp_info (linux/tcp.h), there since 4.1
 
 
 Done: TypeAlias = Callable[[Answer], None]
@@ -122,7 +132,7 @@ class Transport:
             *_through(proxy),
         ]
         self._proxied = proxy is not None
-        self._pools = [_Multi(self._ended, _CONNECTIONS_KEPT)]
+        self._pools = [_Multi(self._ended, self._transfers, _CONNECTIONS_KEPT)]
         self._roomy = 0  # the first pool that may have room
         self._closed = False
         self._idle: list[_Handle] = []
@@ -181,7 +191,7 @@ class Transport:
         while self._pools[self._roomy].in_flight >= _POOL:
             self._roomy += 1
             if self._roomy == len(self._pools):
-                self._pools.append(_Multi(self._ended, _POOL))
+                self._pools.append(_Multi(self._ended, self._transfers, _POOL))
         return self._pools[self._roomy]
 
     def _new_handle(self) -> _Handle:
@@ -202,6 +212,9 @@ class Transport:
             else:
                 curl.close()
         self._hand_over()
+
+    def _transfers(self, pool: _Multi) -> list[Any]:
+        return [curl for curl, (_, _, where) in self._running.items() if where is pool]
 
     def _hand_over(self) -> None:
         try:
@@ -379,20 +392,28 @@ _ACTIONS = {1: pycurl.CSELECT_IN, 4: pycurl.CSELECT_OUT, 5: pycurl.CSELECT_IN | 
 class _Multi:
     """libcurl's event interface on the running loop, with a pool of connections, of which it keeps so many.
 
-    `ended` gets the transfers that came to an end.
+    `ended` gets the transfers that came to an end; `transfers` tells which are under way.
 
     pycurl's AsyncCurlMulti does the same, but by a future and by the loop's `add_reader` and `remove_reader` for each
     request: six system calls under uvloop, and half as much CPU again for the whole request. Here all sockets are in
     one poller, which alone the loop watches, and a timer is moved only if it has to ring earlier.
     """
 
-    def __init__(self, ended: Callable[[_Multi, Sequence[tuple[Any, int, str]]], None], kept: int) -> None:
+    def __init__(
+        self,
+        ended: Callable[[_Multi, Sequence[tuple[Any, int, str]]], None],
+        transfers: Callable[[_Multi], list[Any]],
+        kept: int,
+    ) -> None:
         self.in_flight = 0
         self._closed = False
         self._ended = ended
+        self._transfers = transfers
         self._poller: Any = select.epoll() if hasattr(select, "epoll") else _PortablePoller()
         self._watched: dict[int, bool] = {}  # each socket in the poller, and whether libcurl waits for it
         self._multiplexed: set[int] = set()  # those that speak HTTP/2
+        self._suspects: dict[int, int] = {}  # sockets that have much to read, and the bytes that had come before
+        self._hurried = False  # whether libcurl wants to be called again at once
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
         self._rings_at = inf  # when `_timer` calls libcurl, in the loop's time; too early does no harm
@@ -437,6 +458,7 @@ class _Multi:
         if events is None:
             if fd in self._watched:
                 self._watched[fd] = False
+                self._suspects.pop(fd, None)
             return
         if fd in self._watched:
             self._watch_again(fd, events)
@@ -458,6 +480,7 @@ class _Multi:
         """Called by libcurl to say when it wants to be called again; a negative number means not at all."""
         if self._closed or self._loop is None or milliseconds < 0:
             return
+        self._hurried = not milliseconds
         due = self._loop.time() + milliseconds / 1000
         if due < self._rings_at:
             if self._timer is not None:
@@ -469,10 +492,28 @@ class _Multi:
         while self._shut_unasked(self._poller.poll(0)):  # what begins now may be about to use one of them
             pass
         self._timer, self._rings_at = None, inf
+        self._hurried = False
         self._multi.socket_action(
             pycurl.SOCKET_TIMEOUT, 0
         )  # libcurl says anew when the next is, also if this was early
+        if self._hurried:  # there is an answer of which it has read as much at once as it does, and there is more
+            self._break_off_endless()
         self._collect()
+
+    def _break_off_endless(self) -> None:
+        """End the transfers of which more has come than an answer can have."""
+        for fd, waited_for in list(self._watched.items()):
+            if waited_for and fd not in self._multiplexed:
+                received = _bytes_received(fd)
+                if received - self._suspects.setdefault(fd, received) > _ENDLESS:
+                    self._break_off(fd)
+
+    def _break_off(self, fd: int) -> None:
+        for curl in self._transfers(self):
+            if curl.getinfo(pycurl.ACTIVESOCKET) == fd and not _is_http2(curl):
+                self.remove(curl)
+                self._ended(self, [(curl, _NO_END, "")])
+                return
 
     def _on_ready(self) -> None:
         ready = self._poller.poll(0)
@@ -510,13 +551,34 @@ class _Multi:
     def _collect(self) -> None:
         _, succeeded, failed = self._multi.info_read()
         for curl in succeeded:
-            if curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
+            if _is_http2(curl):
                 self._multiplexed.add(curl.getinfo(pycurl.ACTIVESOCKET))
         transfers = [*((curl, 0, "") for curl in succeeded), *failed]
         for curl, _, _ in transfers:
             self.remove(curl)
         if transfers:
             self._ended(self, transfers)
+
+
+def _is_http2(curl: Any) -> bool:
+    return bool(curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0)
+
+
+def _bytes_received(fd: int) -> int:
+    """Return how much has ever come by a TCP socket, acknowledged or not; 0 where the system does not tell."""
+    if not hasattr(socket, "TCP_INFO"):
+        return 0
+    try:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+    except OSError:  # libcurl has closed it, or it is a pipe of its own
+        return 0
+    try:
+        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.stop)
+    except OSError:
+        return 0
+    finally:
+        connection.detach()  # it is libcurl's
+    return int.from_bytes(told[_BYTES_RECEIVED], sys.byteorder)
 
 
 def _all(*steps: Callable[[], None]) -> None:

@@ -19,17 +19,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from crowd import Crowd  # noqa: E402
 from kafka import KafkaUnavailable  # noqa: E402
-from peers import HTTP, MAIL, Peer, Tls, bomb  # noqa: E402
+from peers import HTTP  # noqa: E402
 from receivers import Receiver  # noqa: E402
 from sequences import ITEMS, event, first_deliveries, in_order  # noqa: E402
 
@@ -118,22 +120,21 @@ def play(bootstrap: str, seconds: float) -> Findings:
     found = Findings()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
-        tls = Tls(folder)
         plugin = stack.enter_context(_posting(folder))
-        settings = {**SETTINGS, "PYTHONPATH": plugin, "SSL_CERT_FILE": str(tls.bundle)}
+        crowd = stack.enter_context(Crowd(folder))
+        settings = {**SETTINGS, "PYTHONPATH": plugin, "SSL_CERT_FILE": str(crowd.bundle)}
         scene = stack.enter_context(stage(bootstrap, settings))
-        peers = {name: stack.enter_context(peer) for name, peer in _peers(tls).items()}
         good = stack.enter_context(Receiver())
-        scene.subscribe([*(_entry(name, peer) for name, peer in peers.items()), _webhook("healthy", good.url, HEALTHY)])
+        scene.subscribe([*(_entry(*each) for each in crowd.urls.items()), _webhook("healthy", good.url, HEALTHY)])
         replica = stack.enter_context(scene.consuming())
-        _Run(scene, replica, peers, good, found).run(seconds)
+        _Run(scene, replica, crowd, good, found).run(seconds)
         code = replica.stop()
         found.require(code == 0, f"the replica ended with {code}: {replica.last_words}")
         found.require("Traceback" not in replica.text, "there is a traceback in the log")
         became = _became(scene)
         found.rows = [
-            Row(name, peer.connections, peer.longest, became.get(_id(name), "delivered"))
-            for name, peer in peers.items()
+            Row(name, seen.connections, seen.longest, became.get(_id(name), "delivered"))
+            for name, seen in crowd.look().items()
         ]
     for row in found.rows:
         late = row.longest > DEADLINE + LATE and not row.name.endswith(KEPT)
@@ -145,12 +146,10 @@ def play(bootstrap: str, seconds: float) -> Findings:
 class _Run:
     """One run, while the replica lives."""
 
-    def __init__(
-        self, scene: Stage, replica: Process, peers: Mapping[str, Peer], good: Receiver, found: Findings
-    ) -> None:
+    def __init__(self, scene: Stage, replica: Process, crowd: Crowd, good: Receiver, found: Findings) -> None:
         self._scene = scene
         self._replica = replica
-        self._peers = peers
+        self._crowd = crowd
         self._good = good
         self._found = found
         self._written: list[float] = []  # when each event of the healthy one was written
@@ -182,7 +181,7 @@ class _Run:
         self._judge()
 
     def _all_tried(self) -> bool:
-        return all(peer.connections >= LEAST for peer in self._peers.values())
+        return all(seen.connections >= LEAST for seen in self._crowd.look().values())
 
     def _flow(self) -> Iterator[Outgoing]:
         """Yield events for the healthy one until there are enough."""
@@ -206,27 +205,18 @@ class _Run:
         found.require(growth < GROWTH, f"memory grew by {growth:.0f} MB")
 
 
-def _peers(tls: Tls) -> dict[str, Peer]:
-    for coding, times in (("gzip", 1), ("gzip", 3), ("deflate", 1)):
-        bomb(coding, times)  # before anything waits for it
-    made: dict[str, Peer] = {}
-    for name, hostile in HTTP.items():
-        made[f"webhook: {name}"] = Peer(hostile.play, tls.context(hostile.tls))
-        made[f"blocking: {name}"] = Peer(hostile.play, tls.context(hostile.tls))
-    return made | {f"mail: {name}": Peer(make(tls)) for name, make in MAIL.items()}
-
-
 def _id(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
-def _entry(name: str, peer: Peer) -> dict[str, Any]:
+def _entry(name: str, url: str) -> dict[str, Any]:
     kind = name.partition(":")[0]
     if kind == "webhook":
-        return _webhook(_id(name), peer.url, HOSTILE)
-    options: dict[str, Any] = {"url": peer.url}
+        return _webhook(_id(name), url, HOSTILE)
+    options: dict[str, Any] = {"url": url}
     if kind == "mail":
-        options = {"host": "127.0.0.1", "port": peer.port, "sender": "a@a.example", "recipients": "b@b.example"}
+        at = urlsplit(url)
+        options = {"host": at.hostname, "port": at.port, "sender": "a@a.example", "recipients": "b@b.example"}
     service = "email" if kind == "mail" else "posting"
     return {"id": _id(name), "product": HOSTILE, "service": service, "options": options}
 

@@ -346,7 +346,7 @@ HTTP: dict[str, Hostile] = {
     "a chunk of too large a size": Hostile(answering(CHUNKED + b"f" * 17 + b"\r\nx"), 0, "broke"),
     "a chunk without an end": Hostile(answering(CHUNKED + b"9\r\nhalf"), 0, "before the end"),
     "an endless chunk size": Hostile(endless(CHUNKED, then=b"0" * 65_536), 0, "broke"),
-    "an endless chunk extension": Hostile(endless(CHUNKED + b"1;", then=BLOCK), 0, "no complete answer"),
+    "an endless chunk extension": Hostile(endless(CHUNKED + b"1;", then=BLOCK), 0, "does not end"),
     "endless trailers": Hostile(endless(CHUNKED + b"0\r\n", then=_LINES), 0, "too large|broke"),
     # Compressed
     "a bomb of gzip": Hostile(unpacking("gzip"), 200),

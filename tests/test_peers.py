@@ -20,6 +20,7 @@ import pytest
 import requests
 import uvloop
 from peers import HTTP, MAIL, OK, PATIENCE, Peer, Tls
+from receivers import Receiver, Reply
 
 from consumer.deadline import Deadline
 from consumer.egress import EgressPolicy, parse_cidrs
@@ -73,15 +74,19 @@ def sent(tls: Tls, *wanted: Request) -> list[Answer]:
         answers = []
         try:
             for each in wanted:
-                future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-                sender.start(each, future.set_result)
-                answers.append(await asyncio.wait_for(future, 20))
+                answers.append(await answer_to(sender, each))
         finally:
             await sender.aclose()
         return answers
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
+
+
+async def answer_to(sender: Transport, wanted: Request) -> Answer:
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    sender.start(wanted, future.set_result)
+    return await asyncio.wait_for(future, 20)
 
 
 def of_blocking(service: ServiceBase, tls: Tls) -> Answer:
@@ -156,11 +161,38 @@ def test_a_blocking_service_ends_each_attempt_in_time(how: str, tls: Tls) -> Non
     assert answer.seconds < DEADLINE + LATE
     assert answer.kind in (AnswerKind.ANSWERED, AnswerKind.TRANSIENT)
     assert SECRET not in answer.error
-    if (
-        "no complete answer" in hostile.said and how != "an endless chunk extension"
-    ):  # urllib3 takes it for another size
+    if "no complete answer" in hostile.said:
         assert answer.kind is AnswerKind.TRANSIENT
         assert answer.error == f"no answer from 127.0.0.1:{peer.port}: it took too long"
+
+
+def test_long_answers_by_one_connection_are_not_taken_for_one_without_an_end(tls: Tls) -> None:
+    """Beside an endless one, it is looked at how much each connection has brought: 4 MB here, in a hundred answers."""
+    long = Reply(200, b"x" * 40_000)
+
+    async def main(endless: Request, good: Request) -> tuple[list[Answer], list[Answer]]:
+        sender = Transport(policy=LOOPBACK, attempt_timeout=20, ca_bundle=tls.bundle)
+        fine: list[Answer] = []
+        bad: list[Answer] = []
+
+        async def suffer() -> None:
+            while len(bad) < 50:
+                bad.append(await answer_to(sender, endless))
+
+        try:
+            suffering = asyncio.ensure_future(suffer())
+            while len(fine) < 100 or not suffering.done():
+                fine.append(await answer_to(sender, good))
+            return fine, bad
+        finally:
+            await sender.aclose()
+
+    with Peer(HTTP["an endless chunk extension"].play) as peer, Receiver([long]) as receiver:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            fine, bad = runner.run(main(*(Request("POST", each.url, [], b"x") for each in (peer, receiver))))
+        assert receiver.connections == 1
+    assert {(answer.status, len(answer.body)) for answer in fine} == {(200, 40_000)}
+    assert {answer.error for answer in bad} == {f"the answer of 127.0.0.1:{peer.port} does not end"}
 
 
 @pytest.mark.parametrize("how", MAIL)
