@@ -16,6 +16,7 @@ from benchmarks.stage import (
     Stage,
     await_count,
     await_that,
+    breakers_open,
     metric,
     pace,
     paced,
@@ -118,7 +119,7 @@ class _Drama:
         self._found.bound(f"state records while it was down (fewer than {most})", states, kept=states < most)
         self._found.figure("metrics then: sprintly_behind", int(metric(replica, "behind")))
         self._found.figure("metrics then: sprintly_owed", int(metric(replica, "owed")))
-        self._found.figure("metrics then: sprintly_breakers_open", int(metric(replica, "breakers_open")))
+        self._found.figure("metrics then: destinations believed down", breakers_open(replica))
 
     def _caught_up(self, replica: Process, end: dict[int, int]) -> None:
         events, where = self._outage.events, self._where

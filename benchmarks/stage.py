@@ -278,13 +278,23 @@ def _check(replica: Process, since: float, otherwise: str) -> None:
 
 def metrics(replica: Process) -> dict[str, float]:
     """Return what a replica serves, by name without `sprintly_`: of a metric with labels, all its values together."""
+    found: dict[str, float] = {}
+    for name, value in re.findall(r"^sprintly_(\w+)(?:{.*})? (\S+)$", _served(replica), re.MULTILINE):
+        found[name] = found.get(name, 0.0) + float(value)
+    return found
+
+
+def breakers_open(replica: Process) -> int:
+    """Return how many destinations a replica believes down."""
+    counts = re.findall(r'^sprintly_breakers{.*state="(?:open|probing)"} (\S+)$', _served(replica), re.MULTILINE)
+    return sum(int(float(count)) for count in counts)
+
+
+def _served(replica: Process) -> str:
     (port,) = re.findall(r'"port": ?(\d+)', replica.text)
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER) as answer:
         text: str = answer.read().decode()
-    found: dict[str, float] = {}
-    for name, value in re.findall(r"^sprintly_(\w+)(?:{.*})? (\S+)$", text, re.MULTILINE):
-        found[name] = found.get(name, 0.0) + float(value)
-    return found
+    return text
 
 
 def metric(replica: Process, name: str) -> float:

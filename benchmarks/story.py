@@ -10,7 +10,7 @@ from benchmarks.arrivals import reckon
 from benchmarks.destinations import Conduct, Destinations
 from benchmarks.events import KEYS, Events
 from benchmarks.process import Process
-from benchmarks.stage import Findings, Stage, await_count, await_that, metric, stage, webhook
+from benchmarks.stage import Findings, Stage, await_count, await_that, breakers_open, stage, webhook
 
 ACME, OTHER = "acme-hook", "other-hook"
 BEFORE, DURING = 200, 3_000
@@ -31,8 +31,8 @@ class Story(NamedTuple):
                 destinations.conduct(ACME, Conduct(status=401))
                 began = time.monotonic()
                 where.produce(Events(), range(BEFORE, BEFORE + DURING))
-                await_that(lambda: metric(replica, "breakers_open") == 1, "no breaker opened", replica)
-                found.figure("sprintly_breakers_open is 1 after", f"{time.monotonic() - began:.1f} s")
+                await_that(lambda: breakers_open(replica) == 1, "no breaker opened", replica)
+                found.figure("a breaker is open after", f"{time.monotonic() - began:.1f} s")
                 await_count(destinations, {OTHER: BEFORE + DURING}, replica)
                 self._night(where, destinations, replica, found)
         return found

@@ -32,6 +32,7 @@ from consumer.reading import Concern, Reading, Unread
 from consumer.retry import RETRY_DELAYS, Delays, QuickRetries
 from consumer.state import state_key
 from consumer.steward import Steward
+from consumer.tally import Tally, tally
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
@@ -126,7 +127,7 @@ class Core:
         for tp in partitions:
             if tp in self._partitions:
                 self.release([tp])
-            self._partitions[tp] = Partition(tp)
+            self._partitions[tp] = Partition(tp, self._clock.time())
 
     def begin(
         self,
@@ -146,6 +147,8 @@ class Core:
             return
         self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
         partition.begin(offset, topic_id, applied)
+        states = list(states)
+        partition.calendar.remember([s for s in states if not _is_void(partition, s)], self._clock.time())
         for state in states:
             self._load(partition, state)
         self._steward.begin(partition, applied)
@@ -167,7 +170,7 @@ class Core:
             partition.orphans[state.subscription] = state
             return
         flow = self._dispatcher.flow(partition, subscription)
-        if state.topic_id and partition.topic_id and state.topic_id != partition.topic_id:
+        if _is_void(partition, state):
             self._notices.add("error", "what was owed of a former topic of this name is void", state=state.subscription)
             flow.written = True
             flow.touch()
@@ -258,7 +261,10 @@ class Core:
 
     def _admit_some(self, partition: Partition, now: float) -> None:
         for _ in range(min(QUANTUM, len(partition.staged))):
-            self._take_in(partition, partition.unstage())
+            record = partition.unstage()
+            if record.timestamp >= partition.calendar.due:
+                partition.calendar.note(record.offset, record.timestamp / 1000, self._clock.time())
+            self._take_in(partition, record)
             if partition.blocked_on is not None:
                 self._patience.go_on_without(partition)
             if partition.stopped or self._is_closed(partition):
@@ -376,6 +382,9 @@ class Core:
     def read_again(self, order: Order, records: list[Record], end: int) -> None:
         """Take in everything that the log has from `order.offset` up to `end`."""
         self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
+        if records:
+            first = records[0]
+            order.partition.calendar.note(first.offset, first.timestamp / 1000, self._clock.time())
         self._catch_up.take_in(order, records, end)
 
     def read_failed(self, order: Order) -> None:
@@ -531,10 +540,15 @@ class Core:
         """Deliveries in hand that are owed."""
         return sum(partition.owed for partition in list(self._partitions.values()))
 
-    @property
-    def behind(self) -> int:
-        """Pairs of subscription and partition that are behind."""
-        return sum(flow.next is not None for p in list(self._partitions.values()) for flow in list(p.flows.values()))
+    def tally(self) -> Tally:
+        """Return what is owed and how subscriptions stand, by service."""
+        partitions = list(self._partitions.values())
+        return tally(partitions, self._reading.subscriptions, self._dispatcher, self._clock.time())
+
+    def watermarks(self) -> dict[TopicPartition, int]:
+        """Return up to where each partition is committed, as far as is known."""
+        committed = {tp: partition.committed for tp, partition in list(self._partitions.items())}
+        return {tp: commit.offset for tp, commit in committed.items() if commit is not None}
 
     def owing(self) -> list[TopicPartition]:
         """Return the partitions in which something is owed."""
@@ -550,11 +564,11 @@ class Core:
         return self._steward.disabled
 
     @property
-    def down(self) -> int:
-        """Subscriptions whose breaker is open, those that are disabled left out: nobody waits for them."""
-        return sum(channel.breaker.open and not channel.off for channel in list(self._dispatcher.channels.values()))
-
-    @property
     def partitions(self) -> tuple[TopicPartition, ...]:
         """What is assigned."""
         return tuple(self._partitions)
+
+
+def _is_void(partition: Partition, state: State) -> bool:
+    """Whether a state is of a former topic of this name."""
+    return bool(state.topic_id and partition.topic_id) and state.topic_id != partition.topic_id

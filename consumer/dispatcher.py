@@ -99,6 +99,15 @@ class Dispatcher:
             channel.flows[flow] = None
         return flow
 
+    def standing(self, id_: str) -> str:
+        """Return how a subscription stands: closed, open or probing, as its breaker is, or disabled."""
+        channel = self.channels.get(id_)
+        if id_ in self._off:
+            return "disabled"
+        if channel is None or not channel.breaker.open:
+            return "closed"
+        return "open" if channel.probe is None else "probing"
+
     def spread(self, share: float) -> None:
         """Take in which share of all partitions this replica reads: of declared rates it takes as much."""
         self._share = share

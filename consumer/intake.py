@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -22,6 +23,7 @@ T = TypeVar("T")
 BATCH = 500  # records handed over at once
 HANDED_OVER = 8  # batches that the loop may be behind; beyond that the thread waits for it
 POLL = 0.1  # seconds that a quiet topic is waited for, and so that a pause or a stop may have to wait
+ENDS = 1.0  # seconds between two looks at where logs end
 CALLBACK_TIME = 60.0  # seconds after which a loop that does not give partitions up is believed dead
 
 
@@ -47,6 +49,9 @@ class Owner(Protocol):
 
     def lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget partitions that are others' already."""
+
+    def ends(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Take in where the logs of partitions end now, as far as that is known in passing."""
 
     def trouble(self, sentence: str) -> None:
         """Note what the client itself tries to mend."""
@@ -112,6 +117,7 @@ class Intake:
     def _run(self) -> None:
         try:
             consumer = self._consumer = self._broker.group_consumer(self._topics, self)
+            looked = 0.0
             try:
                 while not self._stopping.is_set():
                     self._obey(consumer)
@@ -119,6 +125,9 @@ class Intake:
                     self._beat()
                     if records:
                         self._hand_over(records)
+                    if (now := time.monotonic()) - looked > ENDS:
+                        looked = now
+                        self._tell(self._owner.ends, consumer.ends())
             finally:
                 consumer.close()
         except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: the loop is told, and stops

@@ -8,7 +8,8 @@ a subscription, a product or an address.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from itertools import accumulate
 from typing import Final
 
@@ -19,12 +20,15 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # of what `Metrics.render` returns
 PREFIX = "sprintly_"
+DISTRIBUTION = "sprintly-services"
 OTHER = "other"
 MAX_EVENT_KINDS = 50  # pairs of model and action; they come from outside, and each makes a time series
 MAX_LABEL = 100  # characters; a longer name is no model or action that anyone would look for
 
 # An attempt ends by SPRINTLY_ATTEMPT_TIMEOUT, 15 s by default.
 ATTEMPT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+# A cycle takes 10 to 120 ms where all is well; the broker ends one after 10 s by default.
+CYCLE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # A delivery that is tried again may take more than a day.
 DELIVERY_BUCKETS: Final = (
     *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -84,18 +88,43 @@ class Gauge:
         return GaugeMetricFamily(self.name, self._text, value=self._read() if self._read else None)
 
 
-class Histogram:
-    """How long something took, in seconds, by service."""
+class Gauges:
+    """How much of something there is now, by the values of its labels: what its owner said last, as a whole."""
 
-    def __init__(self, name: str, text: str, buckets: Sequence[float]) -> None:
+    def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
+        self.name = PREFIX + name
+        self._text = text
+        self._labels = labels
+        self._values: Mapping[tuple[str, ...], float] = {}
+
+    def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """Say how much there is by the values of the labels; what is not among them is there no more.
+
+        The mapping is the gauge's from now on: nobody may change it.
+        """
+        self._values = values
+
+    def family(self) -> Metric:
+        """Return what Prometheus is told."""
+        family = GaugeMetricFamily(self.name, self._text, labels=self._labels)
+        for labels, value in self._values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class Histogram:
+    """How long something took, in seconds; by service, where it has labels."""
+
+    def __init__(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ("service",)) -> None:
         self.name = PREFIX + name
         self._text = text
         self._buckets = buckets
+        self._labels = labels
         self._counts: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
 
     def observe(self, service: str, seconds: float) -> None:
-        """Count one that took so long; a clock that went back counts as 0."""
+        """Count one that took so long (`service` is "" without labels); a clock that went back counts as 0."""
         seconds = max(seconds, 0.0)
         try:
             counts = self._counts[service]
@@ -107,14 +136,17 @@ class Histogram:
 
     def family(self) -> Metric:
         """Return what Prometheus is told: in each bucket those that took as long or less."""
-        family = HistogramMetricFamily(self.name, self._text, labels=["service"])
+        family = HistogramMetricFamily(self.name, self._text, labels=self._labels)
         for service, counts in list(self._counts.items()):
-            family.add_metric([service], self._cumulative(list(counts)), self._sums[service])
+            family.add_metric([service] if self._labels else [], self._cumulative(list(counts)), self._sums[service])
         return family
 
     def _cumulative(self, counts: list[int]) -> list[tuple[str, float]]:
         bounds = [*(str(bound) for bound in self._buckets), "+Inf"]
         return list(zip(bounds, accumulate(counts), strict=True))
+
+
+KINDS: Final = (Counter, Gauge, Gauges, Histogram)
 
 
 class Metrics(Collector):
@@ -135,16 +167,58 @@ class Metrics(Collector):
         # What is going on right now.
         self.in_flight = Gauge("in_flight", "Attempts in flight.")
         self.in_hand = Gauge("in_hand", "Deliveries taken in hand and not finished.")
-        self.owed = Gauge("owed", "Deliveries in hand that are owed: tried again later, or waiting behind such a one.")
-        self.behind = Gauge("behind", "Pairs of subscription and partition that are read later than live.")
-        self.breakers_open = Gauge("breakers_open", "Subscriptions whose destination is believed down.")
+        self.owed = Gauges(
+            "owed", "Deliveries in hand that are owed: tried again later, or waiting behind such a one.", ["service"]
+        )
+        self.behind = Gauges(
+            "behind", "Pairs of subscription and partition that are read later than live.", ["service"]
+        )
+        self.behind_records = Gauges(
+            "behind_records",
+            "Records that those who are behind have to read until they are live: at most so many are for them.",
+            ["service"],
+        )
+        self.oldest_owed = Gauges(
+            "oldest_owed_seconds",
+            "Seconds since the oldest event that is owed was written, about; 0 where nothing is owed.",
+            ["service"],
+        )
+        self.breakers = Gauges(
+            "breakers",
+            "Subscriptions by what this replica believes of their destinations: closed (up), open (down), probing"
+            " (down, and just being tried) or disabled.",
+            ["service", "state"],
+        )
         self.disabled = Gauge("disabled", "Subscriptions that are disabled: what is for them waits.")
         self.set_aside = Gauge("subscriptions_set_aside", "Records of the subscriptions topic that cannot be used.")
         self.buffered_bytes = Gauge("buffered_bytes", "Bytes of the events held in memory.")
         self.assigned_partitions = Gauge("assigned_partitions", "Partitions that this replica reads.")
         self.poisoned = Gauge("poisoned", "1 while no event is taken in, since too many records could not be read.")
+        self.loop_delay = Gauge(
+            "loop_delay_seconds", "Seconds that the event loop was late, at most, in the last minute."
+        )
+        self.ready = Gauge("ready", "1 while the replica is ready, 0 while it is not, as /readyz says.")
+        self.not_ready = Gauges("not_ready", "1 for each check that makes the replica unready.", ["check"])
+        self.build_info = Gauges("build_info", "1, with the version that runs.", ["version"])
+        self.build_info.replace({(version(DISTRIBUTION),): 1})
         # Kafka: how outcomes become durable, and how partitions move.
-        self.cycles = Counter("cycles", "Cycles: durable, aborted or failed.", ["result"])
+        self.lag = Gauges(
+            "lag_records",
+            "Records of the events' partition from the committed watermark to the log's end: a difference of offsets,"
+            " so an upper bound where the log has holes.",
+            ["partition"],
+        )
+        self.cycles = Counter(
+            "cycles",
+            "Cycles: durable, aborted (said again by the next) or refused (a record was too large).",
+            ["result"],
+        )
+        self.cycle_seconds = Histogram(
+            "cycle_seconds", "Seconds that a cycle's transaction took, whatever its result.", CYCLE_BUCKETS, labels=()
+        )
+        self.cycle_age = Gauge(
+            "cycle_age_seconds", "Seconds since a cycle was durable, or there was nothing to make durable."
+        )
         self.rebalances = Counter("rebalances", "Rebalances: partitions assigned, revoked or lost.", ["kind"])
         # Schemas of a registry.
         self.schema_fetches = Counter(
@@ -158,14 +232,21 @@ class Metrics(Collector):
         self.delivery_seconds = Histogram(
             "delivery_seconds", "Seconds from the event's timestamp until it was delivered.", DELIVERY_BUCKETS
         )
+        self._observers: list[Callable[[], None]] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
+    def look_first(self, observer: Callable[[], None]) -> None:
+        """Have gauges replaced by this function whenever Prometheus asks, on the thread that serves metrics."""
+        self._observers.append(observer)
+
     def collect(self) -> Iterable[Metric]:
         """Yield every metric with its present values; called by the registry."""
+        for observer in self._observers:
+            observer()
         for metric in vars(self).values():
-            if isinstance(metric, Counter | Gauge | Histogram):
+            if isinstance(metric, KINDS):
                 yield metric.family()
 
     def render(self) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from consumer.calendar import Calendar
 from consumer.control import write_note
 from consumer.event import Commit, Outgoing, Record, TopicPartition
 from consumer.offsets import Offsets
@@ -29,6 +30,7 @@ class Partition:
         "begun",
         "blocked_on",
         "bytes",
+        "calendar",
         "committed",
         "dirty",
         "draining",
@@ -50,7 +52,8 @@ class Partition:
         "tp",
     )
 
-    def __init__(self, tp: TopicPartition) -> None:
+    def __init__(self, tp: TopicPartition, now: float = 0.0) -> None:
+        """Begin the assignment; `now` is in seconds since 1970."""
         self.tp = tp
         self.topic_id = ""
         self.begun = False  # whether it is known what is owed here: before, no record is taken
@@ -72,6 +75,7 @@ class Partition:
         self.floors: dict[Flow, None] = {}  # those that fell behind, and whose state does not say so durably yet
         self.reading: dict[Flow, None] = {}  # those that may want something read from the log again
         self.scan = Scan(tp)
+        self.calendar = Calendar(now)
         self.applied = 0  # up to which offset of the control topic all words are carried out
         self.told: dict[Flow, int] = {}  # what words have changed, from which on that is not durable
         self.orphans: dict[str, State] = {}  # of subscriptions that are gone

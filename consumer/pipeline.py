@@ -10,10 +10,11 @@ Everything that the core decides, it decides on the loop; nothing on the loop bl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
@@ -21,10 +22,12 @@ import structlog
 from consumer.broker import Broker, Membership, Writer
 from consumer.core import Core
 from consumer.cycle import Cycle
+from consumer.ends import Ends
 from consumer.errors import BrokerError, BrokerUnreachable, CycleAborted, KeysMissing, LoginRefused, RecordTooLarge
 from consumer.event import Record, TopicPartition
 from consumer.fetcher import SchemaFetcher, SchemaSource
 from consumer.intake import Intake
+from consumer.peak import Peak
 from consumer.reminder import Reminder
 from consumer.retention import Retention
 from consumer.retry import Doubling
@@ -124,14 +127,15 @@ class Pipeline:
         self._metrics = metrics
         metrics.in_flight.read_from(lambda: core.in_flight)
         metrics.in_hand.read_from(lambda: core.in_hand)
-        metrics.owed.read_from(lambda: core.owed)
-        metrics.behind.read_from(lambda: core.behind)
-        metrics.breakers_open.read_from(lambda: core.down)
         metrics.disabled.read_from(lambda: core.disabled)
         metrics.buffered_bytes.read_from(lambda: core.buffered + core.read_again_bytes)
         metrics.assigned_partitions.read_from(lambda: len(core.partitions))
         metrics.awaiting_schema.read_from(lambda: len(core.awaited))
         metrics.poisoned.read_from(lambda: core.poisoned is not None)
+        metrics.cycle_age.read_from(lambda: clock.monotonic() - self._last_durable)
+        metrics.loop_delay.read_from(lambda: max(self._delays.highest, clock.monotonic() - self._watch_due))
+        metrics.ready.read_from(lambda: not health.not_ready())
+        metrics.look_first(self._count)
         self._fetcher: SchemaFetcher | None = None
         if schemas is not None:
             self._fetcher = SchemaFetcher(
@@ -149,6 +153,9 @@ class Pipeline:
         self._cycle_thread = ThreadPoolExecutor(1, "cycle")
         self._cycle_lock = asyncio.Lock()
         self._last_durable = clock.monotonic()
+        self._watch_due = inf  # when the loop is to watch again (monotonic); while it does, nothing is
+        self._delays = Peak()  # by how many seconds it was late for that
+        self._ends = Ends(broker, topics.events, lambda: core.partitions, clock)
         self._trouble = "no answer from Kafka"  # why the last cycle failed
         self._doubt = False  # whether the last cycle failed, and none has become durable since
         self._poison_reminder = Reminder(clock)
@@ -205,6 +212,7 @@ class Pipeline:
         self._intake.start()
         self._health.clear("start")
         works = [self._cycles(), self._watch(), retention.run(), self._tail.run()]
+        works += [self._ends.run()]
         works += [self._fetcher.run()] if self._fetcher else []
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
@@ -322,6 +330,10 @@ class Pipeline:
         self._core.release(partitions)
         self._spread()
 
+    def ends(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Take in where logs end."""
+        self._ends.take(ends)
+
     def trouble(self, sentence: str) -> None:
         """Note what the client itself tries to mend."""
         self._log.warning("kafka", trouble=sentence)
@@ -394,9 +406,11 @@ class Pipeline:
 
     async def _write(self, cycle: Cycle, membership: Membership) -> bool:
         """Write a cycle by its thread. When it fails the memory stays: the next cycle says it all again."""
+        began = self._clock.monotonic()
         try:
             await self._loop.run_in_executor(self._cycle_thread, self._transact, cycle, membership)
         except RecordTooLarge as error:
+            self._metrics.cycles.add("refused")
             self._log.warning("a record is made to fit", error=str(error))
             self._trouble = str(error)
             self._core.shrink(error.keys, FITS)
@@ -407,6 +421,8 @@ class Pipeline:
             self._doubt = True
         else:
             return True
+        finally:
+            self._metrics.cycle_seconds.observe("", self._clock.monotonic() - began)
         return False
 
     def _transact(self, cycle: Cycle, membership: Membership) -> None:
@@ -419,8 +435,11 @@ class Pipeline:
     async def _watch(self) -> None:
         looked = 0.0
         while True:
+            self._watch_due = self._clock.monotonic() + WATCH
             await asyncio.sleep(WATCH)
             now = self._clock.monotonic()
+            self._delays.add(now, max(0.0, now - self._watch_due))
+            self._watch_due = inf
             self._health.beat("loop")
             self._stalls()
             self._say_poisoned()
@@ -535,6 +554,18 @@ class Pipeline:
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.to_thread(question, *arguments)
+
+    def _count(self) -> None:
+        """Say what gauges with labels say now; called from the thread that serves metrics."""
+        metrics, tally = self._metrics, self._core.tally()
+        metrics.owed.replace(tally.owed)
+        metrics.behind.replace(tally.behind)
+        metrics.behind_records.replace(tally.behind_records)
+        metrics.oldest_owed.replace(tally.oldest)
+        metrics.breakers.replace(tally.breakers)
+        lags = self._ends.lags(self._core.watermarks())
+        metrics.lag.replace({(str(tp.partition),): lag for tp, lag in lags.items()})
+        metrics.not_ready.replace({(check,): 1 for check in self._health.not_ready()})
 
     # -- what must never happen
 

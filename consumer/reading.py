@@ -48,6 +48,11 @@ class Reading:
         found = self._router.by_id(id)
         return found if found is not None and found.enabled else None
 
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """The subscriptions that are enabled."""
+        return self._router.enabled
+
     def route_by(self, router: Router) -> None:
         """Find subscriptions by another router from now on."""
         self._router = router

@@ -37,6 +37,11 @@ class Router:
         """Return the subscription of this id, enabled or not; None when there is none."""
         return self._by_id.get(id)
 
+    @property
+    def enabled(self) -> list[Subscription]:
+        """The subscriptions that are enabled, in file order."""
+        return [subscription for subscription in self._by_id.values() if subscription.enabled]
+
     def _matching(self, product: int, model: str, action: str) -> tuple[Subscription, ...]:
         candidates = [*self._by_product.get(product, ()), *self._by_product.get(None, ())]
         candidates.sort(key=lambda candidate: candidate[0])

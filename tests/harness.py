@@ -87,6 +87,17 @@ def answered(status: int, body: bytes = b"", retry_after: str | None = None) -> 
     return Answer(AnswerKind.ANSWERED, status, body, retry_after)
 
 
+def destinations_down(core: Core) -> int:
+    """Return how many subscriptions' destinations are believed down."""
+    breakers = core.tally().breakers.items()
+    return sum(count for (_, state), count in breakers if state in ("open", "probing"))
+
+
+def flows_behind(core: Core) -> int:
+    """Return how many pairs of subscription and partition are behind."""
+    return sum(core.tally().behind.values())
+
+
 Answers: TypeAlias = Mapping[str, Answer | None] | Callable[[Attempt], Answer | None]
 """How attempts end: by subscription, all else being well, or as the test decides; None leaves one in flight."""
 

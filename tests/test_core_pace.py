@@ -5,7 +5,21 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from harness import DOWN, OK, TOPIC, Attempt, Replica, answered, paced, place, subscription, threaded, value
+from harness import (
+    DOWN,
+    OK,
+    TOPIC,
+    Attempt,
+    Replica,
+    answered,
+    destinations_down,
+    flows_behind,
+    paced,
+    place,
+    subscription,
+    threaded,
+    value,
+)
 
 from consumer.core import QUANTUM, CoreSettings
 from consumer.deadletter import Stage
@@ -50,7 +64,7 @@ def test_being_throttled_for_days_uses_up_no_attempt_and_opens_no_breaker() -> N
     r = replica("a")
     write(r, *items(30))
     r.live(3 * 86_400, busy("3600"), step=600)
-    assert (r.core.down, r.log.dead) == (0, {})
+    assert (destinations_down(r.core), r.log.dead) == (0, {})
     r.live(3700, step=100)
     assert r.log.committed[P0] == 30
     assert r.metrics.deliveries.value("ping", "delivered") == 30
@@ -86,7 +100,7 @@ def test_a_long_wait_makes_it_owed_then_fall_behind_while_its_neighbours_go_on()
     write(r, *items(500))
     seen = r.live(20, busy("900"))
     assert of("b", seen) == list(range(500))
-    assert r.core.behind == 1
+    assert flows_behind(r.core) == 1
     assert r.log.committed[P0] == 500
     state = r.log.state("a")
     assert state is not None
@@ -168,7 +182,7 @@ def test_who_must_wait_long_falls_behind_and_nothing_is_lost() -> None:
     write(r, *items(1000))
     seen = r.live(20)
     assert of("b", seen) == list(range(1000))
-    assert r.core.behind == 1
+    assert flows_behind(r.core) == 1
     assert r.log.committed[P0] == 1000
     seen += r.live(90)
     assert sorted(of("a", seen)) == list(range(1000))
@@ -180,7 +194,7 @@ def test_of_what_a_slow_destination_is_owed_no_more_is_in_memory_than_it_takes_i
     write(r, *items(1000))
     r.live(15)
     size = r.log.records[P0][0].size
-    assert r.core.behind == 1
+    assert flows_behind(r.core) == 1
     for _ in range(40):
         r.live(1)
         assert r.core.read_again_bytes <= 61 * (size + 3)
@@ -262,7 +276,7 @@ def test_what_a_blocking_service_raised_is_its_own_dead_letter_and_no_breakers_b
     write(r, *items(40))
     broken = Answer(AnswerKind.BROKEN, error="the service threaded failed on this event: KeyError")
     r.live(2, {"a": broken})
-    assert r.core.down == 0
+    assert destinations_down(r.core) == 0
     assert len(r.log.dead) == 40
     letter = r.log.letters[0]
     assert (letter.stage, letter.reason, letter.error) == (Stage.RENDER, "failed", broken.error)
@@ -289,7 +303,7 @@ def hanging() -> tuple[Replica, list[Attempt]]:
 
 def test_when_all_threads_hang_the_breaker_opens_and_the_others_go_on() -> None:
     r, _ = hanging()
-    assert r.core.down == 1
+    assert destinations_down(r.core) == 1
     assert r.log.committed[P0] == 30
     state = r.log.state("a")
     assert state is not None
@@ -304,7 +318,7 @@ def test_threads_that_are_busy_for_less_than_an_attempt_may_take_do_not_hang() -
         r.fetch()
         r.turn()
         r.pass_time(10)
-        assert r.core.down == 0
+        assert destinations_down(r.core) == 0
         for attempt in list(r.in_flight.values()):
             r.answer(attempt)
     assert r.serve() == []
@@ -320,14 +334,14 @@ def test_no_probe_takes_a_third_thread() -> None:
     r.pass_time(300)
     (probe,) = r.turn()
     r.answer(probe)
-    assert r.core.down == 0
+    assert destinations_down(r.core) == 0
 
 
 def test_no_probe_takes_a_seventeenth_thread() -> None:
     r = replica(*(threaded(f"t{number}") for number in range(10)), threads=4)
     write(r, *items(12))
     r.live(30, lambda attempt: DOWN if place(attempt).startswith("t0") else OK)
-    assert r.core.down == 1
+    assert destinations_down(r.core) == 1
     write(r, *items(12, first=20))
     for _ in range(100):
         r.fetch()
@@ -339,7 +353,7 @@ def test_no_probe_takes_a_seventeenth_thread() -> None:
 def test_a_thread_that_returns_at_last_is_what_tells_that_it_is_back() -> None:
     r, stuck = hanging()
     r.answer(stuck[0])
-    assert r.core.down == 0
+    assert destinations_down(r.core) == 0
     r.answer(stuck[1])
     assert len(of("a", r.live(10))) == 28
     assert r.log.states == {}
@@ -433,7 +447,7 @@ def test_what_may_be_in_flight_grows_with_each_delivery_and_begins_anew_after_an
             r.answer(attempt)
     assert [len(each) for each in rounds] == [4, 8, 16, 30, 30, 30]
     r.live(3, lambda _: DOWN)
-    assert r.core.down == 1
+    assert destinations_down(r.core) == 1
     r.live(60, {"a": None})
     assert len(r.in_flight) == 1  # the probe
     (probe,) = r.in_flight.values()

@@ -95,6 +95,12 @@ class GroupConsumer(Protocol):
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver from these partitions again, from where they were paused."""
 
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return where the logs of partitions end, as the latest records told: it asks nobody, and takes no time.
+
+        Those are left out of which it hears nothing: that have not begun, are paused, or were not heard of yet.
+        """
+
     def membership(self) -> Membership:
         """Return the proof of membership as of the last `poll` or callback; cheap, and safe on any thread.
 

@@ -117,6 +117,15 @@ class KafkaConsumer:
         self._paused -= mine
         self._consumer.resume(theirs(mine & self._begun))
 
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return where the logs of partitions end that are being fetched, as far as that was heard of."""
+        ends = {}
+        for tp in self._begun - self._paused:
+            _, end = self._consumer.get_watermark_offsets(at(tp, 0), cached=True)
+            if end >= 0:
+                ends[tp] = end
+        return ends
+
     def membership(self) -> Membership:
         """Return the proof of membership as of the last `poll` or callback; cheap, and safe on any thread."""
         return KafkaMembership(self._metadata, self._handed)

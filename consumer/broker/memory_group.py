@@ -110,6 +110,11 @@ class MemoryConsumer:
         """Deliver from these partitions again, from where they were paused."""
         self._paused.difference_update(partitions)
 
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return where the logs of partitions end that are being fetched."""
+        with self._changed:
+            return {tp: self._group.log.end(tp) for tp in self._next.keys() - self._paused}
+
     def membership(self) -> MemoryMembership:
         """Return the proof of membership as of now; cheap, and safe on any thread."""
         return MemoryMembership(self, self.generation)
