@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from consumer.state import State
 
 GAP = 1.0  # seconds between two notes of what is read live
-MOST = 512  # notes; with as much as a sixteenth of their age between them, those of a week are 200
+MOST = 512  # notes; with a sixteenth of their age between one and the next but one, those of a month are 400
 SHARE = 16
 
 
@@ -33,6 +34,9 @@ class Calendar:
         self._began = began
         self._notes: list[tuple[int, float]] = []
         self.due = 1  # milliseconds since 1970: what is read live and was written before needs no note
+
+    def __len__(self) -> int:
+        return len(self._notes)
 
     def note(self, offset: int, written: float, now: float) -> None:
         """Note when the record at an offset was written, which is not later than `now`; 0 or less says nothing."""
@@ -71,9 +75,11 @@ class Calendar:
         return notes[max(0, place - 1)][1] if notes else self._began
 
     def _thin_out(self) -> None:
-        newest = self._notes[-1][1]
-        kept = self._notes[:1]
-        for note in self._notes[1:]:
-            if note[1] - kept[-1][1] >= max(GAP, (newest - note[1]) / SHARE):
+        """Leave out the notes between two that are near each other for their age; silences stay as they are."""
+        notes = self._notes
+        newest = notes[-1][1]
+        kept = notes[:1]
+        for note, after in pairwise(notes[1:]):
+            if after[1] - kept[-1][1] > max(GAP, (newest - note[1]) / SHARE):
                 kept.append(note)
-        self._notes = kept  # a new list: others may be looking at the old one
+        self._notes = [*kept, notes[-1]]  # a new list: others may be looking at the old one

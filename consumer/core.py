@@ -383,8 +383,8 @@ class Core:
         """Take in everything that the log has from `order.offset` up to `end`."""
         self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
         if records:
-            first = records[0]
-            order.partition.calendar.note(first.offset, first.timestamp / 1000, self._clock.time())
+            last = records[-1]
+            order.partition.calendar.note(last.offset, last.timestamp / 1000, self._clock.time())
         self._catch_up.take_in(order, records, end)
 
     def read_failed(self, order: Order) -> None:

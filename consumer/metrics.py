@@ -42,7 +42,7 @@ class Counter:
     def __init__(self, name: str, text: str, labels: Sequence[str], limit: int | None = None) -> None:
         self.name = PREFIX + name
         self._text = text
-        self._labels = labels
+        self.labels = labels
         self._limit = limit
         self._counts: dict[tuple[str, ...], int] = {}
 
@@ -65,7 +65,7 @@ class Counter:
 
     def family(self) -> Metric:
         """Return what Prometheus is told."""
-        family = CounterMetricFamily(self.name, self._text, labels=self._labels)
+        family = CounterMetricFamily(self.name, self._text, labels=self.labels)
         for labels, count in list(self._counts.items()):  # a copy made in one step: another thread may count on
             family.add_metric(labels, count)
         return family
@@ -76,6 +76,7 @@ class Gauge:
 
     def __init__(self, name: str, text: str) -> None:
         self.name = PREFIX + name
+        self.labels: Sequence[str] = ()
         self._text = text
         self._read: Callable[[], float] | None = None
 
@@ -94,7 +95,7 @@ class Gauges:
     def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
         self.name = PREFIX + name
         self._text = text
-        self._labels = labels
+        self.labels = labels
         self._values: Mapping[tuple[str, ...], float] = {}
 
     def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
@@ -106,7 +107,7 @@ class Gauges:
 
     def family(self) -> Metric:
         """Return what Prometheus is told."""
-        family = GaugeMetricFamily(self.name, self._text, labels=self._labels)
+        family = GaugeMetricFamily(self.name, self._text, labels=self.labels)
         for labels, value in self._values.items():
             family.add_metric(labels, value)
         return family
@@ -119,7 +120,7 @@ class Histogram:
         self.name = PREFIX + name
         self._text = text
         self._buckets = buckets
-        self._labels = labels
+        self.labels = labels
         self._counts: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
 
@@ -136,9 +137,9 @@ class Histogram:
 
     def family(self) -> Metric:
         """Return what Prometheus is told: in each bucket those that took as long or less."""
-        family = HistogramMetricFamily(self.name, self._text, labels=self._labels)
+        family = HistogramMetricFamily(self.name, self._text, labels=self.labels)
         for service, counts in list(self._counts.items()):
-            family.add_metric([service] if self._labels else [], self._cumulative(list(counts)), self._sums[service])
+            family.add_metric([service] if self.labels else [], self._cumulative(list(counts)), self._sums[service])
         return family
 
     def _cumulative(self, counts: list[int]) -> list[tuple[str, float]]:

@@ -211,8 +211,7 @@ class Pipeline:
         self._scanner.start()
         self._intake.start()
         self._health.clear("start")
-        works = [self._cycles(), self._watch(), retention.run(), self._tail.run()]
-        works += [self._ends.run()]
+        works = [self._cycles(), self._watch(), retention.run(), self._tail.run(), self._ends.run()]
         works += [self._fetcher.run()] if self._fetcher else []
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:

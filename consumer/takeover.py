@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 COMMITTED_TIME = 40.0  # seconds: an open transaction of a replica that was killed is waited for until it times out
 ANSWER_TIME = 10.0  # seconds for any other question
 AGAIN = 1.0  # seconds until it is tried again
+PATIENCE = 5.0  # seconds after which a take-over that goes on makes the replica unready: its partitions stand still
 
 
 class Found(NamedTuple):
@@ -57,10 +58,11 @@ class TakeOver:
         *,
         clock: Clock,
         health: Health,
+        patience: float = PATIENCE,
     ) -> None:
         """Read what is owed from the topic `states`; `begin` has records of partitions delivered from an offset on.
 
-        `reach` waits until the control topic is known up to an offset.
+        `reach` waits until the control topic is known up to an offset. What takes longer than `patience` is said.
         """
         self._core = core
         self._broker = broker
@@ -69,6 +71,7 @@ class TakeOver:
         self._reach = reach
         self._clock = clock
         self._health = health
+        self._patience = patience
         self._under_way: dict[TopicPartition, object] = {}  # each with what tells this assignment from a later one
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, "take-over")
@@ -80,6 +83,8 @@ class TakeOver:
         token = object()
         self._under_way |= dict.fromkeys(partitions, token)
         task = asyncio.create_task(self._run(list(partitions), token))
+        late = asyncio.get_running_loop().call_later(self._patience, self._say_late, list(partitions), token)
+        task.add_done_callback(lambda _: late.cancel())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(ended)
@@ -138,6 +143,11 @@ class TakeOver:
             self._core.begin(tp, what.offset, what.states, what.topic_id, what.applied)
         self.leave(list(found))
         self._begin({tp: what.offset for tp, what in found.items()})
+
+    def _say_late(self, partitions: Sequence[TopicPartition], token: object) -> None:
+        late = [tp for tp in partitions if self._under_way.get(tp) is token]
+        if late and not self._health.has("take-over"):
+            self._say(late, f"no answer for {self._patience:g} s; a transaction may still be open")
 
     def _say(self, partitions: Sequence[TopicPartition], trouble: str) -> None:
         sentence = f"{len(partitions)} partitions cannot be taken over yet: {trouble}"

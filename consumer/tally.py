@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from consumer.flow import ALL
+
 if TYPE_CHECKING:
     from consumer.dispatcher import Dispatcher
-    from consumer.flow import Flow
     from consumer.partition import Partition
     from consumer.subscriptions import Subscription
 
@@ -46,25 +47,49 @@ def tally(
     for subscription in subscriptions:
         found.breakers[subscription.service.name, dispatcher.standing(subscription.id)] += 1
     for partition in partitions:
-        for flow in list(partition.flows.values()):
-            if flow.owed or flow.next is not None:
-                _count(found, flow, now)
+        for service, arrears in _arrears(partition).items():
+            labels = (service,)  # it may be one whose subscriptions are gone
+            found.owed[labels] = found.owed.get(labels, 0) + arrears.owed
+            found.behind[labels] = found.behind.get(labels, 0) + arrears.behind
+            found.behind_records[labels] = found.behind_records.get(labels, 0) + arrears.records
+            age = max(0.0, now - partition.calendar.written(arrears.lowest))
+            found.oldest[labels] = max(age, found.oldest.get(labels, 0.0))
     return found
 
 
-def _count(found: Tally, flow: Flow, now: float) -> None:
-    service = (flow.channel.subscription.service.name,)
-    next_, hand = flow.next, flow.hand
-    lowest = min(hand, default=None) if flow.owed else None  # what is not owed there is seconds old
-    _add(found.owed, service, flow.owed)
-    if next_ is not None:
-        _add(found.behind, service, 1)
-        _add(found.behind_records, service, max(0, flow.partition.position - next_))
-        lowest = next_ if lowest is None else min(lowest, next_)
-    if lowest is not None:
-        age = max(0.0, now - flow.partition.calendar.written(lowest))
-        found.oldest[service] = max(age, found.oldest.get(service, 0.0))
+class Sums:
+    """What the subscriptions of one service are owed of one partition."""
+
+    __slots__ = ("behind", "lowest", "owed", "records")
+
+    def __init__(self) -> None:
+        self.owed = 0
+        self.behind = 0
+        self.records = 0
+        self.lowest = ALL  # the offset of the oldest
 
 
-def _add(sums: dict[Labels, int], service: Labels, number: int) -> None:
-    sums[service] = sums.get(service, 0) + number  # it may be one whose subscriptions are gone
+def _arrears(partition: Partition) -> dict[str, Sums]:
+    """Return what is owed of a partition, by service. There may be thousands of flows: it is kept short."""
+    found: dict[str, Sums] = {}
+    position = partition.position
+    for flow in list(partition.flows.values()):
+        owed, next_ = flow.owed, flow.next
+        if not owed and next_ is None:
+            continue
+        service = flow.channel.subscription.service.name
+        arrears = found.get(service)
+        if arrears is None:
+            arrears = found[service] = Sums()
+        arrears.owed += owed
+        if next_ is not None:
+            arrears.behind += 1
+            if next_ < position:
+                arrears.records += position - next_
+            if next_ < arrears.lowest:
+                arrears.lowest = next_
+        if owed:  # what is not owed, and lies below, is seconds old
+            lowest = min(flow.hand, default=ALL)
+            if lowest < arrears.lowest:
+                arrears.lowest = lowest
+    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.metrics import MAX_EVENT_KINDS, MAX_LABEL, OTHER, Metrics
+from consumer.metrics import KINDS, MAX_EVENT_KINDS, MAX_LABEL, OTHER, Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -82,6 +84,46 @@ def test_gauges_are_read_when_asked() -> None:
 
 def test_a_gauge_without_an_owner_says_nothing() -> None:
     assert key("buffered_bytes") not in samples(Metrics())
+
+
+def test_gauges_with_labels_are_what_was_said_last_and_looked_at_when_asked() -> None:
+    metrics = Metrics()
+    reasons = ["kafka", "cycle"]
+    metrics.look_first(lambda: metrics.not_ready.replace({(reason,): 1 for reason in reasons}))
+    assert {k: v for k, v in samples(metrics).items() if k[0] == "sprintly_not_ready"} == {
+        key("not_ready", check="kafka"): 1,
+        key("not_ready", check="cycle"): 1,
+    }
+    reasons.remove("kafka")
+    found = samples(metrics)
+    assert key("not_ready", check="kafka") not in found
+    assert found[key("not_ready", check="cycle")] == 1
+
+
+def test_the_version_that_runs_is_told() -> None:
+    assert samples(Metrics())[key("build_info", version=version("sprintly-services"))] == 1
+
+
+def test_a_histogram_may_have_no_labels() -> None:
+    metrics = Metrics()
+    assert key("cycle_seconds_count") not in samples(metrics)
+    metrics.cycle_seconds.observe("", 0.02)
+    found = samples(metrics)
+    assert found[key("cycle_seconds_bucket", le="0.01")] == 0
+    assert found[key("cycle_seconds_bucket", le="0.025")] == 1
+    assert (found[key("cycle_seconds_count")], found[key("cycle_seconds_sum")]) == (1, 0.02)
+
+
+LABELS = {
+    *("model", "action", "service", "outcome", "stage", "reason", "state", "check", "version", "partition"),
+    *("result", "kind"),
+}
+
+
+def test_no_label_is_one_that_grows_with_subscriptions_products_or_addresses() -> None:
+    metrics = Metrics()
+    for metric in [metric for metric in vars(metrics).values() if isinstance(metric, KINDS)]:
+        assert set(metric.labels) <= LABELS, metric.name
 
 
 def test_a_histogram_counts_what_took_as_long_or_less() -> None:

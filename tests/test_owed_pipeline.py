@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Mapping
 from typing import ClassVar
 
 import pytest
@@ -10,6 +12,7 @@ from harness import OK, TOPIC, answered, destinations_down, subscription, value
 from replicas import (
     FAST,
     LETTERS,
+    PATIENCE,
     STATES,
     Destination,
     Replica,
@@ -24,6 +27,7 @@ from replicas import (
 
 from consumer.breaker import BreakerSettings
 from consumer.broker.memory import MemoryBroker
+from consumer.clock import SystemClock
 from consumer.core import CoreSettings
 from consumer.errors import BrokerError, BrokerUnreachable
 from consumer.event import Outgoing, TopicPartition
@@ -31,6 +35,7 @@ from consumer.patience import Limits
 from consumer.pipeline import Timing
 from consumer.state import State, latest_states, write_state
 from consumer.subscriptions import Subscription
+from consumer.takeover import TakeOver
 from consumer.wire import Answer, AnswerKind, Request
 from consumer.workers import Workers
 from services import Payload, PingSession, RecordingSession, ServiceBase
@@ -177,6 +182,44 @@ def test_a_broker_that_cannot_be_asked_where_to_begin_is_asked_again() -> None:
             await eventually(lambda: "take-over" in replica.health.not_ready(), "it is ready although it reads nothing")
             await eventually(lambda: len(destination.got) == 1, "it gave up")
             assert "take-over" not in replica.health.not_ready()
+
+    scenario(play)
+
+
+def test_a_take_over_that_does_not_come_to_an_end_is_told_of_before_kafka_gives_up() -> None:
+    class Waiting(MemoryBroker):
+        """Offsets of an open transaction are waited for."""
+
+        ended = threading.Event()
+
+        def committed(self, *arguments: object) -> object:  # type: ignore[override]
+            assert self.ended.wait(PATIENCE)
+            return super().committed(*arguments)  # type: ignore[arg-type]
+
+    async def play() -> None:
+        broker, replica = cluster(kind=Waiting), Replica(cluster(), Destination())
+        assert isinstance(broker, Waiting)
+        health, clock, begun = replica.health, SystemClock(), asyncio.Event()
+
+        async def reach(_: int) -> None:
+            return
+
+        def begin(offsets: Mapping[TopicPartition, int]) -> None:
+            assert offsets == {TopicPartition(TOPIC, 0): 0}
+            begun.set()
+
+        take_over = TakeOver(replica.core, broker, STATES, begin, reach, clock=clock, health=health, patience=0.05)
+        replica.core.assigned([TopicPartition(TOPIC, 0)])
+        take_over.start([TopicPartition(TOPIC, 0)], lambda _: None)
+        assert not health.has("take-over")
+        await eventually(lambda: health.has("take-over"), "it is ready although it reads nothing")
+        assert health.not_ready()["take-over"] == (
+            "1 partitions cannot be taken over yet: no answer for 0.05 s; a transaction may still be open"
+        )
+        broker.ended.set()
+        await asyncio.wait_for(begun.wait(), PATIENCE)
+        assert not health.has("take-over")
+        take_over.close()
 
     scenario(play)
 

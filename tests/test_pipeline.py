@@ -10,6 +10,7 @@ import pytest
 from harness import TOPIC, answered, value
 from replicas import (
     CONTROL,
+    FAST,
     LETTERS,
     PATIENCE,
     REPLAYS,
@@ -317,6 +318,74 @@ def test_a_partition_that_moves_is_finished_first_and_delivered_once() -> None:
                     lambda: (committed(broker, 0), committed(broker, 1)) == (6, 6), "not all was committed"
                 )
         assert len(destination.ids) == len(set(destination.ids)) == 12
+
+    scenario(play)
+
+
+def test_a_replica_with_nothing_assigned_is_ready() -> None:
+    async def play() -> None:
+        broker = cluster()
+        async with running(Replica(broker, Destination())) as first:
+            await eventually(lambda: first.core.partitions, "the first got nothing")
+            async with running(Replica(broker, Destination())) as second:
+                await eventually(lambda: b"sprintly_ready 1.0" in second.metrics.render(), "it is not ready")
+                assert (second.core.partitions, second.health.not_ready()) == ((), {})
+
+    scenario(play)
+
+
+def served(replica: Replica) -> dict[str, float]:
+    """Return what Prometheus would store of a replica, by name and labels without `sprintly_`."""
+    lines = [line for line in replica.metrics.render().decode().splitlines() if line.startswith("sprintly_")]
+    return {name.removeprefix("sprintly_"): float(number) for name, number in (line.rsplit(" ", 1) for line in lines)}
+
+
+def test_metrics_tell_how_far_it_is_and_why_it_is_not_ready() -> None:
+    async def play() -> None:
+        broker, destination = cluster(partitions=2), Destination()
+        replica = Replica(broker, destination)
+        assert not [name for name in served(replica) if name.startswith("lag_records")], "nothing is known yet"
+        async with running(replica):
+            produce(broker, *[value(n) for n in range(5)], partition=1)
+            await eventually(lambda: committed(broker, 1) == 5, "it does not begin")
+            lags = {'lag_records{partition="0"}': 0, 'lag_records{partition="1"}': 0}
+            await eventually(lambda: lags.items() <= served(replica).items(), "no end is known")
+            found = served(replica)
+            assert found["ready"] == 1
+            assert found["cycle_seconds_count"] == found['cycles_total{result="durable"}'] > 0
+            assert 0 <= found["cycle_age_seconds"] < PATIENCE
+            assert not [name for name in found if name.startswith("not_ready")]
+            broker.fail_next_writes(10**6, CycleAborted("the broker is away"))
+            produce(broker, *[value(n) for n in range(7)], partition=1)
+            await eventually(lambda: served(replica).get('not_ready{check="cycle"}') == 1, "it does not say so")
+            await eventually(lambda: served(replica)['lag_records{partition="1"}'] == 7, "nothing lags")
+            assert served(replica)["ready"] == 0
+            assert served(replica)["cycle_age_seconds"] > FAST.cycle_stall
+            broker.mend()
+            await eventually(lambda: lags.items() <= served(replica).items(), "it lags for ever")
+            assert served(replica)["ready"] == 1
+        assert served(replica)['not_ready{check="stop"}'] == 1
+
+    scenario(play)
+
+
+def test_a_cycle_with_a_record_that_is_too_large_counts_as_refused() -> None:
+    async def play() -> None:
+        broker = cluster(max_message_bytes="100000")
+        produce(broker, b"x" * 200_000)
+        async with running(Replica(broker, Destination())) as replica:
+            await eventually(lambda: committed(broker) == 1, "it holds everything up")
+            assert replica.metrics.cycles.value("refused") == 1
+
+    scenario(play)
+
+
+def test_a_loop_that_was_held_up_tells_for_how_long() -> None:
+    async def play() -> None:
+        async with running(Replica(cluster(), Destination())) as replica:
+            await eventually(lambda: replica.core.partitions, "it got nothing")
+            asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+            await eventually(lambda: served(replica)["loop_delay_seconds"] > 0.2, "it hides it")
 
     scenario(play)
 

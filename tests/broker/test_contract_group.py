@@ -201,6 +201,27 @@ def test_membership_can_be_asked_for_while_another_thread_polls(bench: Bench) ->
     assert took < 0.2, "it waited for a poll"
 
 
+def test_ends_of_logs_are_known_in_passing_while_a_partition_is_fetched(bench: Bench) -> None:
+    topic = bench.topic()
+    for partition in range(4):
+        bench.produce(topic, [b"%d" % number for number in range(partition)], partition=partition)
+    member = Member(bench.broker, [topic], begins=False)
+    own_all(member)
+    places = sorted(member.owned)
+    assert member.consumer.ends() == {}, "nothing was fetched yet"
+    member.consumer.begin(dict.fromkeys(places[:3], 0))
+    until(lambda: member.consumer.ends() == {places[0]: 0, places[1]: 1, places[2]: 2}, member)
+    bench.produce(topic, [b"more"] * 5, partition=1)
+    until(lambda: member.consumer.ends().get(places[1]) == 6, member)
+    member.consumer.pause([places[1]])
+    assert member.consumer.ends() == {places[0]: 0, places[2]: 2}, "of what is paused nothing is heard"
+    member.consumer.resume([places[1]])
+    bench.produce(topic, [b"more"], partition=1)
+    until(lambda: member.consumer.ends().get(places[1]) == 7, member)
+    member.consumer.close()
+    assert member.consumer.ends() == {}
+
+
 def test_two_groups_do_not_share(bench: Bench) -> None:
     topic = bench.topic()
     bench.produce(topic, [b"0"], partition=0)

@@ -217,10 +217,15 @@ def test_health_and_metrics_tell_what_goes_on(installation: Installation, receiv
         eventually(lambda: installation.finished(1), "nothing was committed", replica)
         assert json.loads(replica.get("/livez"))
         assert json.loads(replica.get("/readyz"))
+        caught_up = [f'sprintly_lag_records{{partition="{number}"}} 0.0' for number in range(4)]
+        eventually(lambda: all(lag in replica.get("/metrics") for lag in caught_up), "it lags", replica)
         metrics = replica.get("/metrics")
     assert 'sprintly_deliveries_total{outcome="delivered",service="webhook"} 1.0' in metrics
     assert 'sprintly_events_total{action="created",model="Item"} 1.0' in metrics
     assert re.search(r'sprintly_cycles_total\{result="durable"\} [1-9]', metrics)
+    assert "sprintly_ready 1.0" in metrics
+    assert 'sprintly_breakers{service="webhook",state="closed"} 1.0' in metrics
+    assert 'sprintly_oldest_owed_seconds{service="webhook"} 0.0' in metrics
     assert "sprintly_assigned_partitions 8.0" in metrics  # of the events, and of the replays
 
 
