@@ -159,9 +159,11 @@ class Metrics(Collector):
     def __init__(self) -> None:
         # What came in, and what became of it.
         self.events = Counter("events", "Events decoded.", ["model", "action"], limit=MAX_EVENT_KINDS)
-        self.deliveries = Counter("deliveries", "Deliveries finished: delivered or dead.", ["service", "outcome"])
+        self.deliveries = Counter(
+            "deliveries", "Deliveries finished: delivered, dead, skipped or dropped.", ["service", "outcome"]
+        )
         self.attempts = Counter(
-            "attempts", "Attempts: delivered, transient, permanent or throttled.", ["service", "outcome"]
+            "attempts", "Attempts: delivered, transient, permanent, throttled, gone or broken.", ["service", "outcome"]
         )
         self.dead_letters = Counter("dead_letters", "Dead letters made durable.", ["stage", "reason"])
         self.expired = Counter("expired", "Deliveries that left the log before they were made.", ["service"])

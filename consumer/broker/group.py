@@ -121,7 +121,10 @@ class KafkaConsumer:
         """Return where the logs of partitions end that are being fetched, as far as that was heard of."""
         ends = {}
         for tp in self._begun - self._paused:
-            _, end = self._consumer.get_watermark_offsets(at(tp, 0), cached=True)
+            try:
+                _, end = self._consumer.get_watermark_offsets(at(tp, 0), cached=True)
+            except KafkaException:  # the client does not know it (any more): what is wrong it says by `poll`
+                continue
             if end >= 0:
                 ends[tp] = end
         return ends
