@@ -26,16 +26,21 @@ if TYPE_CHECKING:
     from consumer.flow import Flow
     from consumer.metrics import Metrics
     from consumer.notices import Notices
+    from consumer.tracecontext import TraceContext
     from consumer.wire import Answer, Request
 
 THROTTLE = (1.0, 60.0)  # seconds: the first and the longest rest of a subscription that is told no time
 
 
 class Attempt(NamedTuple):
-    """A request to send; its answer belongs to the delivery. Without one, the service is blocking, and sends itself."""
+    """A request to send; its answer belongs to the delivery. Without one, the service is blocking, and sends itself.
+
+    `trace` is the one that the attempt belongs to; a request names it already.
+    """
 
     delivery: Delivery
     request: Request | None
+    trace: TraceContext | None = None
 
 
 class Attempts:
@@ -88,13 +93,16 @@ class Attempts:
     def _attempt(self, delivery: Delivery) -> Attempt | None:
         if delivery.first_attempt == 0.0:
             delivery.first_attempt = self._clock.time()
+        event = delivery.event
+        assert event is not None
         if delivery.flow.channel.blocking:
-            return Attempt(delivery, None)
+            return Attempt(delivery, None, event.trace)
         if delivery.requests is None and not self._render(delivery):
             return None
         assert delivery.requests is not None
         rendered = delivery.requests[delivery.step]
-        return Attempt(delivery, request_for(rendered, delivery.id, int(self._clock.time())))
+        request = request_for(rendered, delivery.id, int(self._clock.time()), event.trace)
+        return Attempt(delivery, request, event.trace)
 
     def _render(self, delivery: Delivery) -> bool:
         """Ask the service for its requests; False if there are none, or the service failed."""

@@ -7,6 +7,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from consumer.tracecontext import trace_of
+
 LONGEST_KEPT_KEY = 200  # bytes; keys come from outside, and thousands of 1 MB each would fill the memory
 
 Payload: TypeAlias = dict[str, Any]
@@ -74,10 +76,22 @@ class Event:
 
     `lane` is the 64-bit hash of the record's key; None asks for no order. `origin` is where the event was first read:
     the record itself, or for a replayed dead letter the record it was made of, so that delivery ids stay the same.
-    Its bytes count in `account` for as long as a delivery holds it.
+    `trace` is what the headers of `origin` say of it. Its bytes count in `account` for as long as a delivery holds it.
     """
 
-    __slots__ = ("account", "action", "body", "holders", "lane", "model", "origin", "payload", "product", "record")
+    __slots__ = (
+        "account",
+        "action",
+        "body",
+        "holders",
+        "lane",
+        "model",
+        "origin",
+        "payload",
+        "product",
+        "record",
+        "trace",
+    )
 
     def __init__(self, record: Record, payload: Payload, origin: Record | None = None) -> None:
         self.record = record
@@ -90,6 +104,8 @@ class Event:
         self.product: int = payload["product"]["id"]
         self.lane = lane_of(record.key)
         self.body: bytes | None = None  # the payload as JSON, once a service has asked for it
+        headers = self.origin.headers
+        self.trace = trace_of(headers) if headers else None
 
     def release(self) -> None:
         """Take in that one delivery less holds it; after the last its bytes are free."""

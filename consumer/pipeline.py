@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from consumer.directory import Directory
     from consumer.health import Health
     from consumer.metrics import Metrics
+    from consumer.tracecontext import TraceContext
     from consumer.transport import Transport
     from consumer.wire import Answer
     from consumer.workers import Workers
@@ -256,9 +257,9 @@ class Pipeline:
         started = 0
         if self._stalls():
             return started
-        for delivery, request in self._core.attempts():
+        for delivery, request, trace in self._core.attempts():
             if request is None:
-                self._send_blocking(delivery)
+                self._send_blocking(delivery, trace)
             else:
                 self._transport.start(request, partial(self._answered, delivery))
             started += 1
@@ -266,11 +267,12 @@ class Pipeline:
                 break
         return started
 
-    def _send_blocking(self, delivery: Delivery) -> None:
+    def _send_blocking(self, delivery: Delivery, trace: TraceContext | None) -> None:
         assert self._workers is not None
         assert delivery.event is not None
         service = delivery.flow.channel.subscription.service
-        self._workers.start(service, delivery.event.payload, delivery.id, partial(self._answered, delivery))
+        answered = partial(self._answered, delivery)
+        self._workers.start(service, delivery.event.payload, delivery.id, answered, trace)
 
     def _answered(self, delivery: Delivery, answer: Answer) -> None:
         if not self._leaving:

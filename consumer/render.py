@@ -15,6 +15,7 @@ from requests.utils import check_header_validity
 
 from consumer.event import Event
 from consumer.outcome import masked
+from consumer.tracecontext import TraceContext
 from consumer.wire import Request
 from services import ServiceBase, StandardWebhook, record
 
@@ -47,9 +48,14 @@ def render(service: ServiceBase, event: Event, delivery_id: str = "") -> list[Re
         raise RenderError(f"the service {service.name} failed on this event: {said}") from None
 
 
-def request_for(rendered: Rendered, delivery_id: str, timestamp: int) -> Request:
-    """Return the request of one attempt, with the delivery's id and, if asked for, its signature at `timestamp` (s)."""
+def request_for(rendered: Rendered, delivery_id: str, timestamp: int, trace: TraceContext | None = None) -> Request:
+    """Return the request of one attempt, with the delivery's id and, if asked for, its signature at `timestamp` (s).
+
+    The `trace` that it belongs to goes along, unless the service names one itself.
+    """
     headers = [*rendered.headers, f"webhook-id: {delivery_id}"]
+    if trace is not None:
+        headers += trace.lines(rendered.headers)
     if rendered.signature is not None:
         signed = rendered.signature.headers(delivery_id, timestamp, rendered.body or b"")
         headers += [f"{name}: {value}" for name, value in signed.items() if name != "webhook-id"]

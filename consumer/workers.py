@@ -26,6 +26,7 @@ import requests
 from consumer.clock import Clock, SystemClock
 from consumer.guarded import Refused
 from consumer.outcome import LONGEST_REASON, Redact, on_one_line, retry_after
+from consumer.tracecontext import TraceContext
 from consumer.wire import Answer, AnswerKind
 from services import NotDelivered, Payload, ServiceBase, Session
 
@@ -50,6 +51,7 @@ class _Job(NamedTuple):
     service: ServiceBase
     payload: Payload
     delivery_id: str
+    trace: TraceContext | None
     loop: asyncio.AbstractEventLoop
 
 
@@ -76,9 +78,17 @@ class Workers:
         """How many attempts were started whose answer has not been handed over."""
         return len(self._running)
 
-    def start(self, service: ServiceBase, payload: Payload, delivery_id: str, done: Done) -> None:
+    def start(
+        self,
+        service: ServiceBase,
+        payload: Payload,
+        delivery_id: str,
+        done: Done,
+        trace: TraceContext | None = None,
+    ) -> None:
         """Send `payload` by a new instance of `service`'s class and call `done` with its Answer.
 
+        The `trace` that the attempt belongs to goes along with the requests of its session.
         `done` is called once, later, and on the loop that is running now. Nothing is raised for what the service or the
         other side does wrong: that is an Answer too. More than there are threads wait for one.
         """
@@ -90,7 +100,7 @@ class Workers:
             self._start_thread()
         self._tickets += 1
         self._running[self._tickets] = done
-        self._jobs.put(_Job(self._tickets, service, payload, delivery_id, loop))
+        self._jobs.put(_Job(self._tickets, service, payload, delivery_id, trace, loop))
 
     async def aclose(self) -> None:
         """Take nothing new; what runs gets a transient Answer now, and what comes of it later is dropped.
@@ -130,6 +140,8 @@ class Workers:
         began = self._clock.monotonic()
         try:
             with self._session(job.delivery_id) as session:
+                if job.trace is not None:
+                    session.trace_headers = job.trace.headers
                 type(job.service)(job.service.options, session).send(job.payload)
             answer = Answer(AnswerKind.ANSWERED, 200)
         except BaseException as error:  # noqa: BLE001 - a service is somebody else's code, and may even call sys.exit

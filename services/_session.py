@@ -41,6 +41,12 @@ class Session(requests.Session):
     address or body, and for what is no HTTP request, such as a mail's Message-ID.
     """
 
+    trace_headers: Mapping[str, str] = {}
+    """Headers that say which trace the event belongs to (W3C Trace Context); empty where it belongs to none.
+
+    The engine sends them by itself, unless the service sends a `traceparent` of its own.
+    """
+
     timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT)
     """To connect, and without a byte of the answer, where nothing else is said; nothing bounds their sum."""
 
@@ -95,6 +101,8 @@ class PingSession(Session):
         """Send and return a 2xx answer; raises requests.RequestException for anything else."""
         if self.delivery_id and "webhook-signature" not in request.headers:  # a signature covers the id
             request.headers["webhook-id"] = self.delivery_id
+        if self.trace_headers and not any(name in request.headers for name in ("traceparent", "tracestate")):
+            request.headers.update(self.trace_headers)
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.timeout
         kwargs["allow_redirects"] = False

@@ -28,6 +28,7 @@ from consumer.egress import EgressPolicy, parse_cidrs
 from consumer.guarded import AddressInfo, Guard, GuardedSession
 from consumer.outcome import Verdict, outcome_of
 from consumer.subscriptions import parse_subscriptions
+from consumer.tracecontext import TraceContext
 from consumer.wire import Answer, AnswerKind
 from consumer.workers import Workers
 from services import NotDelivered, Payload, RecordingSession, Secret, ServiceBase, ServiceOptions, Session
@@ -101,10 +102,12 @@ class Asked:
         self._opened = opened
         self._futures: list[asyncio.Future[Answer]] = []
 
-    def start(self, service: ServiceBase, delivery_id: str = ID) -> asyncio.Future[Answer]:
+    def start(
+        self, service: ServiceBase, delivery_id: str = ID, trace: TraceContext | None = None
+    ) -> asyncio.Future[Answer]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._futures.append(future)
-        self._opened.start(service, PAYLOAD, delivery_id, future.set_result)
+        self._opened.start(service, PAYLOAD, delivery_id, future.set_result, trace)
         return future
 
     async def all(self) -> list[Answer]:
@@ -145,6 +148,31 @@ def test_send_gets_a_real_session_with_the_deliverys_id_and_the_answers_that_it_
     assert outcome_of(answer, NOW).verdict is Verdict.DELIVERED
     assert [(got.path, got.headers["webhook-id"]) for got in receiver.requests] == [("/things", ID), ("/things/7", ID)]
     assert seen == [(ID, SECRET, PAYLOAD)]
+
+
+def test_each_request_of_an_attempt_says_which_trace_it_is_in_unless_the_service_does() -> None:
+    def send(self: Any, payload: Payload) -> None:
+        self.session.get(receiver.url)
+        self.session.get(receiver.url, headers={"traceparent": "mine"})
+        self.session.headers["TraceParent"] = "mine as well"
+        self.session.get(receiver.url)
+
+    async def main() -> None:
+        async with workers() as opened:
+            asked = Asked(opened)
+            asked.start(that(send), trace=TraceContext("00-theirs-01", "congo=1"))
+            asked.start(that(lambda self, payload: self.session.get(f"{receiver.url}/without")))
+            assert [answer.status for answer in await asked.all()] == [200, 200]
+
+    with Receiver() as receiver:
+        on_loop(main())
+    traces: dict[str, list[tuple[str | None, str | None]]] = {"/": [], "/without": []}
+    for got in receiver.requests:
+        traces[got.path].append((got.headers.get("traceparent"), got.headers.get("tracestate")))
+    assert traces == {
+        "/": [("00-theirs-01", "congo=1"), ("mine", None), ("mine as well", None)],
+        "/without": [(None, None)],
+    }
 
 
 def test_two_attempts_at_once_share_neither_session_nor_instance_nor_thread() -> None:
