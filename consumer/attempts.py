@@ -16,7 +16,7 @@ from consumer.cycle import Letter, Outbox
 from consumer.deadletter import DeadLetter, Stage
 from consumer.delivery import Delivery, delivery_id
 from consumer.outcome import Outcome, Verdict, outcome_of
-from consumer.render import RenderError, render, request_for
+from consumer.render import Rendered, RenderError, render, request_for
 from consumer.retry import Delays, Doubling, QuickRetries
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from consumer.flow import Flow
     from consumer.metrics import Metrics
     from consumer.notices import Notices
+    from consumer.story import Story
     from consumer.tracecontext import TraceContext
     from consumer.wire import Answer, Request
 
@@ -56,6 +57,7 @@ class Attempts:
         clock: Clock,
         metrics: Metrics,
         notices: Notices,
+        story: Story,
         gone: Callable[[Channel, str], None],
     ) -> None:
         """Begin what `dispatcher` chooses; `gone` is told of a destination that wants nothing further, and why."""
@@ -67,6 +69,8 @@ class Attempts:
         self._clock = clock
         self._metrics = metrics
         self._notices = notices
+        self._story = story
+        self._verbose = story.verbose
         self._gone = gone
 
     def begin(self) -> Iterator[Attempt]:
@@ -85,7 +89,10 @@ class Attempts:
         self._metrics.attempt_seconds.observe(service, answer.seconds)
         if delivery.flow.partition.gone:
             self._dispatcher.end_without_effect(delivery)
-        elif outcome.verdict is Verdict.DELIVERED:
+            return
+        if self._verbose:
+            self._story.answered(delivery, outcome, answer.seconds)
+        if outcome.verdict is Verdict.DELIVERED:
             self._step_done(delivery)
         else:
             self._failed(delivery, outcome)
@@ -95,14 +102,18 @@ class Attempts:
             delivery.first_attempt = self._clock.time()
         event = delivery.event
         assert event is not None
-        if delivery.flow.channel.blocking:
-            return Attempt(delivery, None, event.trace)
-        if delivery.requests is None and not self._render(delivery):
-            return None
-        assert delivery.requests is not None
-        rendered = delivery.requests[delivery.step]
-        request = request_for(rendered, delivery.id, int(self._clock.time()), event.trace)
-        return Attempt(delivery, request, event.trace)
+        rendered: Rendered | None = None
+        if not delivery.flow.channel.blocking:
+            if delivery.requests is None and not self._render(delivery):
+                return None
+            assert delivery.requests is not None
+            rendered = delivery.requests[delivery.step]
+        trace = event.trace
+        if self._verbose:
+            self._story.begun(delivery, trace)
+        if rendered is None:
+            return Attempt(delivery, None, trace)
+        return Attempt(delivery, request_for(rendered, delivery.id, int(self._clock.time()), trace), trace)
 
     def _render(self, delivery: Delivery) -> bool:
         """Ask the service for its requests; False if there are none, or the service failed."""
@@ -113,6 +124,8 @@ class Attempts:
             self._give_up(delivery, Stage.RENDER, "failed", Outcome(Verdict.PERMANENT, str(error)))
             return False
         if not delivery.requests:
+            if self._verbose:
+                self._story.skipped(delivery)
             self._delivered(delivery, "skipped")
         return bool(delivery.requests)
 
@@ -129,6 +142,8 @@ class Attempts:
         channel.delivered_at = now
         if channel.breaker.succeeded() or channel.failing_since:  # it may be down since another owner's time
             self._reopened(channel)
+        if delivery.attempts or delivery.error or delivery.replays:
+            self._story.at_last(delivery)
         self._delivered(delivery, "delivered")
 
     def _delivered(self, delivery: Delivery, outcome: str) -> None:
@@ -150,11 +165,13 @@ class Attempts:
         if outcome.verdict is Verdict.THROTTLED:
             self._throttled(delivery, outcome, now, probed=probed)
         elif outcome.verdict is Verdict.GONE:
+            self._story.owed(delivery, outcome)
             self._dispatcher.owe(delivery)  # for the day when somebody enables it again
             self._gone(channel, outcome.error)
         elif outcome.verdict is Verdict.BROKEN:
             self._give_up(delivery, Stage.RENDER, "failed", outcome)
         elif self._is_down(delivery, outcome, now, probed=probed):
+            self._story.owed(delivery, outcome)
             self._dispatcher.owe(delivery)  # with its attempts as they were: an outage uses up none
         else:
             self._used_up(delivery, outcome)
@@ -164,6 +181,7 @@ class Attempts:
         wait = self._throttle.after(channel.throttles + (not channel.asked)) if outcome.wait is None else outcome.wait
         if probed:  # it is there, but says nothing of how it does: asked again when it wants to be
             channel.breaker.probe_at = now + wait
+        self._story.waits(delivery, outcome, wait)
         self._dispatcher.throttle(delivery, now + wait)
 
     def _is_down(self, delivery: Delivery, outcome: Outcome, now: float, *, probed: bool) -> bool:
@@ -189,6 +207,7 @@ class Attempts:
         wall = self._clock.time()
         pause = None if delivery.delays else self._retries.pause(delivery.attempts, wall - delivery.first_attempt)
         if pause is not None:
+            self._story.failed(delivery, outcome, pause)
             self._dispatcher.retry(delivery, self._clock.monotonic() + pause)
             return
         due = self._delays.due(delivery.delays, wall)
@@ -198,6 +217,7 @@ class Attempts:
         delivery.delays += 1
         delivery.due = due
         delivery.flow.touch()
+        self._story.owed(delivery, outcome, due)
         self._dispatcher.owe(delivery)
 
     def opened(self, channel: Channel, outcome: Outcome) -> None:

@@ -33,6 +33,8 @@ from consumer.retry import RETRY_DELAYS, Delays, QuickRetries
 from consumer.state import state_key
 from consumer.steward import Steward
 from consumer.tally import Tally, tally
+from consumer.story import Story
+from consumer.tracecontext import trace_of
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
@@ -71,7 +73,17 @@ class CoreSettings:
 class Core:
     """Everything that one replica decides."""
 
-    def __init__(self, settings: CoreSettings, codec: Codec, router: Router, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: CoreSettings,
+        codec: Codec,
+        router: Router,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        verbose: bool = False,
+    ) -> None:
+        """Decide by these settings; with `verbose`, `notices` tell of each attempt."""
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -83,6 +95,7 @@ class Core:
         )
         self._awaited = Awaited()
         self._notices = Notices()
+        self._story = Story(self._notices, clock, verbose=verbose)
         self._steward = Steward(
             settings.topic,
             self._dispatcher,
@@ -100,6 +113,7 @@ class Core:
             clock=clock,
             metrics=metrics,
             notices=self._notices,
+            story=self._story,
             gone=self._steward.gone,
         )
         self._catch_up = CatchUp(
@@ -318,8 +332,14 @@ class Core:
         event.account = partition
         event.holders = 1  # ours, until it is handed out
         for flow in flows:
+            if replays:
+                self._tell_of_replay(flow.channel.subscription, event, replays)
             self._dispatcher.add(flow, event, replays)
         event.release()
+
+    def _tell_of_replay(self, subscription: Subscription, event: Event, replays: int) -> None:
+        id_ = delivery_id(event.origin, subscription.id)
+        self._story.replayed(id_, event, subscription.id, subscription.service.name, replays)
 
     def _nothing_to_do(self, partition: Partition, record: Record, concern: Concern) -> None:
         entry = concern.entry
@@ -429,6 +449,7 @@ class Core:
         now = self._clock.monotonic()
         self._dispatcher.wake(now, self._clock.time())
         self._patience.tick(self._partitions.values(), now)
+        self._story.tick()
 
     # -- cycles
 
@@ -447,6 +468,7 @@ class Core:
         self._outbox.settle(cycle)
         for letter in self._outbox.take(cycle):
             self._count(letter.content)
+            self._story.dead(letter.content, trace_of(letter.content.origin.headers))
             if letter.delivery is not None:
                 self._dispatcher.settle(letter.delivery)
             elif letter.record is not None:

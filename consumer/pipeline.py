@@ -244,6 +244,7 @@ class Pipeline:
             self._scanner.read(order)
         self._intake.steer(*core.pauses())
         self._set_timer()
+        self._say()
         self._progress.set()
         if started == STARTS or core.could_admit:
             self._soon()
@@ -359,6 +360,7 @@ class Pipeline:
         self._intake.stop()
         if not await asyncio.to_thread(self._intake.join, LEAVE):
             self._log.warning("leaving the group took too long: the broker will notice by itself", seconds=LEAVE)
+        self._say()
         self._log.info("stopped")
 
     async def _finish(self, partitions: Sequence[TopicPartition] | None, timeout: float) -> None:
@@ -445,12 +447,16 @@ class Pipeline:
             self._stalls()
             self._say_poisoned()
             self._core.tick()
-            for level, event, fields in self._core.notices():
-                getattr(self._log, level)(event, **fields)
+            self._say()
             self._soon()
             if self._health.has("kafka") and now - looked > AGAIN:
                 looked = now
                 await self._look_again()
+
+    def _say(self) -> None:
+        """Log what the core has written down."""
+        for level, event, fields in self._core.notices():
+            getattr(self._log, level)(event, **fields)
 
     def _stalls(self) -> bool:
         """Whether nothing becomes durable: what were delivered now would be delivered again after a crash.

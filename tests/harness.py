@@ -119,11 +119,13 @@ class Replica:
         settings: CoreSettings | None = None,
         clock: FakeClock | None = None,
         codec: Codec = CODEC,
+        verbose: bool = False,
     ) -> None:
         self.log = log or Log()
         self.clock = clock or FakeClock()
         self.metrics = Metrics()
-        self.core = Core(settings or CoreSettings(), codec, Router(subscriptions), self.clock, self.metrics)
+        router = Router(subscriptions)
+        self.core = Core(settings or CoreSettings(), codec, router, self.clock, self.metrics, verbose=verbose)
         self.in_flight: dict[str, Attempt] = {}
         self.read: dict[TopicPartition, int] = {}
 

@@ -156,7 +156,7 @@ def pipeline(
     codec = Codec(registry=schemas is not None)
     source = subscriptions if isinstance(subscriptions, Directory) else None
     router = Router(() if isinstance(subscriptions, Directory) else subscriptions)
-    core = Core(_core_settings(settings), codec, router, clock, metrics)
+    core = Core(_core_settings(settings), codec, router, clock, metrics, verbose=settings.log_level == "debug")
     return Pipeline(
         core,
         broker,
