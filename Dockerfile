@@ -21,7 +21,7 @@ RUN python -m venv --without-pip /opt/sprintly \
  && python -m venv --without-pip tools
 # pip compiles what it installs. The bytecode is 24 MB and halves the start (0.7 s instead of 1.3): a replica whose file
 # system is read-only would compile everything at each start.
-# requirements-apprise.lock has what the service apprise needs as well.
+# requirements-apprise.lock has what the service apprise needs as well, requirements-otel.lock what sends spans.
 ARG REQUIREMENTS=requirements.lock
 COPY $REQUIREMENTS ./
 RUN python -m pip --python /opt/sprintly/bin/python install --require-hashes --report installed.json --requirement $REQUIREMENTS

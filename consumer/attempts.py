@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from consumer.channel import Channel
 from consumer.codec import Undecodable
@@ -44,6 +44,16 @@ class Attempt(NamedTuple):
     trace: TraceContext | None = None
 
 
+class Spans(Protocol):
+    """What makes a span of each attempt."""
+
+    def begun(self, delivery: Delivery, rendered: Rendered | None) -> TraceContext | None:
+        """Take in that an attempt begins, by a request or on a thread; returns where in its trace the receiver is."""
+
+    def ended(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Take in how it ended."""
+
+
 class Attempts:
     """Begins attempts, and judges how they end."""
 
@@ -58,9 +68,13 @@ class Attempts:
         metrics: Metrics,
         notices: Notices,
         story: Story,
+        spans: Spans | None,
         gone: Callable[[Channel, str], None],
     ) -> None:
-        """Begin what `dispatcher` chooses; `gone` is told of a destination that wants nothing further, and why."""
+        """Begin what `dispatcher` chooses; `gone` is told of a destination that wants nothing further, and why.
+
+        Without `spans`, attempts belong to the trace that their record names as it stands there.
+        """
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._retries = retries
@@ -71,6 +85,7 @@ class Attempts:
         self._notices = notices
         self._story = story
         self._verbose = story.verbose
+        self._spans = spans
         self._gone = gone
 
     def begin(self) -> Iterator[Attempt]:
@@ -87,6 +102,8 @@ class Attempts:
         service = channel.subscription.service.name
         self._metrics.attempts.add(service, outcome.verdict.value)
         self._metrics.attempt_seconds.observe(service, answer.seconds)
+        if self._spans is not None:
+            self._spans.ended(delivery, outcome)
         if delivery.flow.partition.gone:
             self._dispatcher.end_without_effect(delivery)
             return
@@ -108,7 +125,7 @@ class Attempts:
                 return None
             assert delivery.requests is not None
             rendered = delivery.requests[delivery.step]
-        trace = event.trace
+        trace = event.trace if self._spans is None else self._spans.begun(delivery, rendered)
         if self._verbose:
             self._story.begun(delivery, trace)
         if rendered is None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from consumer.attempts import Attempt, Attempts
+from consumer.attempts import Attempt, Attempts, Spans
 from consumer.awaited import Awaited
 from consumer.breaker import BreakerSettings
 from consumer.catchup import CatchUp, Order
@@ -82,8 +82,9 @@ class Core:
         metrics: Metrics,
         *,
         verbose: bool = False,
+        spans: Spans | None = None,
     ) -> None:
-        """Decide by these settings; with `verbose`, `notices` tell of each attempt."""
+        """Decide by these settings; with `verbose`, `notices` tell of each attempt. `spans` makes spans of them."""
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -114,6 +115,7 @@ class Core:
             metrics=metrics,
             notices=self._notices,
             story=self._story,
+            spans=spans,
             gone=self._steward.gone,
         )
         self._catch_up = CatchUp(

@@ -120,7 +120,7 @@ def _without_kafka(terminalreporter: pytest.TerminalReporter, config: pytest.Con
 @pytest.fixture
 def logging_as_it_was() -> Iterator[None]:
     """Have logging after a test be what it was before: commands send it to a stderr that ends with them."""
-    root, apprise, urllib3 = (logging.getLogger(name) for name in ("", "apprise", "urllib3"))
+    root, apprise, urllib3, otel = (logging.getLogger(name) for name in ("", "apprise", "urllib3", "opentelemetry"))
     before = root.handlers[:], root.level, urllib3.level
     yield
     structlog.reset_defaults()
@@ -128,4 +128,4 @@ def logging_as_it_was() -> Iterator[None]:
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     urllib3.setLevel(before[2])
-    apprise.propagate = True
+    apprise.propagate = otel.propagate = True

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from clock import FakeClock
 
-from consumer.attempts import Attempt
+from consumer.attempts import Attempt, Spans
 from consumer.catchup import Order
 from consumer.codec import Codec
 from consumer.control import Word, read_note, write_note, write_word
@@ -120,12 +120,14 @@ class Replica:
         clock: FakeClock | None = None,
         codec: Codec = CODEC,
         verbose: bool = False,
+        spans: Spans | None = None,
     ) -> None:
         self.log = log or Log()
         self.clock = clock or FakeClock()
         self.metrics = Metrics()
         router = Router(subscriptions)
-        self.core = Core(settings or CoreSettings(), codec, router, self.clock, self.metrics, verbose=verbose)
+        settings = settings or CoreSettings()
+        self.core = Core(settings, codec, router, self.clock, self.metrics, verbose=verbose, spans=spans)
         self.in_flight: dict[str, Attempt] = {}
         self.read: dict[TopicPartition, int] = {}
 

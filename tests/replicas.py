@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from harness import CODEC, OK, TOPIC, Ping, subscription
 
+from consumer.attempts import Spans
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.clock import SystemClock
@@ -23,6 +24,7 @@ from consumer.router import Router
 from consumer.sealed import Seal
 from consumer.state import Owed, latest_states
 from consumer.subscriptions import Subscription
+from consumer.transport import Transport
 from consumer.wire import Answer, AnswerKind, Request
 from consumer.workers import Workers
 
@@ -69,7 +71,7 @@ class Replica:
     def __init__(
         self,
         broker: MemoryBroker,
-        destination: Destination,
+        destination: Destination | Transport,
         timing: Timing = FAST,
         schemas: SchemaSource | None = None,
         *,
@@ -78,6 +80,8 @@ class Replica:
         workers: Workers | None = None,
         topic: str | None = None,
         seal: Seal | None = None,
+        verbose: bool = False,
+        spans: Spans | None = None,
     ) -> None:
         """Subscriptions are those given, or read from `topic` at the start."""
         clock = SystemClock()
@@ -87,7 +91,7 @@ class Replica:
             directory = Directory(broker, topic, seal, {"ping": Ping}, health=self.health, metrics=self.metrics)
         codec = Codec(registry=True) if schemas else CODEC
         router = Router([] if topic is not None else subscriptions or [subscription("a")])
-        core = Core(settings or CoreSettings(), codec, router, clock, self.metrics)
+        core = Core(settings or CoreSettings(), codec, router, clock, self.metrics, verbose=verbose, spans=spans)
         self.pipeline = Pipeline(
             core,
             broker,

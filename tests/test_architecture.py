@@ -18,6 +18,7 @@ WRAPPED = {
     "fastavro": ("consumer.codec",),
     "apprise": ("services._apprise",),
     "cryptography": ("consumer.sealed",),
+    "opentelemetry": ("consumer.tracing",),
 }
 
 

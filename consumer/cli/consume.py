@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 import uvloop
 
 from consumer.cli.process import allow_many_connections, collect_garbage_rarely, give_memory_back
-from consumer.cli.wiring import kafka, load_settings, pipeline, subscribed
+from consumer.cli.wiring import kafka, load_settings, pipeline, subscribed, tracing
 from consumer.clock import SystemClock
 from consumer.directory import Directory
 from consumer.health import Health, HealthServer
@@ -32,6 +33,7 @@ def consume(config: Path | None) -> None:
     cluster = kafka(settings)
     health, metrics = Health(SystemClock().monotonic), Metrics()
     subscriptions = subscribed(settings, cluster, health, metrics)
+    spans = tracing(settings)
     get_logger("consume").info(
         "starting",
         bootstrap_servers=settings.bootstrap_servers,
@@ -43,12 +45,13 @@ def consume(config: Path | None) -> None:
     allow_many_connections(settings.max_in_flight)
     collect_garbage_rarely()
     give_memory_back()
-    replica = pipeline(settings, cluster, subscriptions, health, metrics)
-    if settings.http is None:
-        uvloop.run(run_until_signalled(replica))
-        return
-    with HealthServer(settings.http, health, metrics) as server:
-        get_logger("consume").info("serving metrics and health", host=settings.http.host, port=server.port)
+    replica = pipeline(settings, cluster, subscriptions, health, metrics, spans)
+    with ExitStack() as stack:
+        if spans is not None:
+            stack.callback(spans.close)
+        if settings.http is not None:
+            server = stack.enter_context(HealthServer(settings.http, health, metrics))
+            get_logger("consume").info("serving metrics and health", host=settings.http.host, port=server.port)
         uvloop.run(run_until_signalled(replica))
 
 

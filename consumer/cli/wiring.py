@@ -37,12 +37,14 @@ from consumer.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from consumer.attempts import Spans
     from consumer.broker import Broker
     from consumer.health import Health
     from consumer.metrics import Metrics
     from consumer.sealed import Seal
     from consumer.state import State
     from consumer.subscriptions import Subscription
+    from consumer.tracing import Tracing
 
 
 def load_settings(config: Path | None, *, log_level: str | None = None) -> Settings:
@@ -149,6 +151,7 @@ def pipeline(
     subscriptions: Iterable[Subscription] | Directory,
     health: Health,
     metrics: Metrics,
+    spans: Spans | None = None,
 ) -> Pipeline:
     """Return one replica, ready to run, for these subscriptions or those that it reads before it begins."""
     clock = SystemClock()
@@ -156,7 +159,8 @@ def pipeline(
     codec = Codec(registry=schemas is not None)
     source = subscriptions if isinstance(subscriptions, Directory) else None
     router = Router(() if isinstance(subscriptions, Directory) else subscriptions)
-    core = Core(_core_settings(settings), codec, router, clock, metrics, verbose=settings.log_level == "debug")
+    verbose = settings.log_level == "debug"
+    core = Core(_core_settings(settings), codec, router, clock, metrics, verbose=verbose, spans=spans)
     return Pipeline(
         core,
         broker,
@@ -176,6 +180,21 @@ def pipeline(
         health=health,
         metrics=metrics,
     )
+
+
+def tracing(settings: Settings) -> Tracing | None:
+    """Return what makes spans and sends them; None where the settings want none. Raises ConfigurationError."""
+    if settings.traces == "off":
+        return None
+    try:
+        from consumer.tracing import Tracing  # its library is an extra, and takes its time to import
+    except ImportError:
+        raise ConfigurationError(
+            "SPRINTLY_TRACES=otlp needs OpenTelemetry, which is not there: install sprintly-services[otel]"
+        ) from None
+    except ValueError:  # of its variables, some are read when it is imported
+        raise ConfigurationError("SPRINTLY_TRACES: OpenTelemetry cannot use its own variables (OTEL_…)") from None
+    return Tracing(SystemClock())
 
 
 def transport(settings: Settings) -> Transport:

@@ -93,6 +93,7 @@ Proxy: TypeAlias = Annotated[ServerUrl | None, PlainValidator(read_proxy), _Writ
 Properties: TypeAlias = Annotated[Mapping[str, Scalar], PlainValidator(read_properties), _Written(write_properties)]
 GroupProtocol: TypeAlias = Annotated[Literal["auto", "consumer", "classic"], BeforeValidator(read_choice)]
 LogFormat: TypeAlias = Annotated[Literal["json", "console", "auto"], BeforeValidator(read_choice)]
+Traces: TypeAlias = Annotated[Literal["off", "otlp"], BeforeValidator(read_choice)]
 LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(read_choice)]
 
 
@@ -279,6 +280,11 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field(
         default="info", description="The least level that is logged: `debug`, `info`, `warning` or `error`."
+    )
+    traces: Traces = Field(
+        default="off",
+        description="Whether a span of each attempt is sent by OpenTelemetry: `otlp` or `off`. Where to, its own"
+        " variables say (`OTEL_EXPORTER_OTLP_ENDPOINT`); the extra `otel` has to be installed.",
     )
 
     @classmethod
