@@ -39,6 +39,11 @@ class TraceContext(NamedTuple):
         """The headers by their names."""
         return {PARENT: self.traceparent, STATE: self.tracestate} if self.tracestate else {PARENT: self.traceparent}
 
+    @property
+    def of_record(self) -> Headers:
+        """The headers of a record in this place."""
+        return tuple((name, value.encode()) for name, value in self.headers.items())
+
     def lines(self, beside: Iterable[str]) -> list[str]:
         """Return the headers as lines for a request; none where it names a trace itself, in the lines `beside`."""
         for line in beside:

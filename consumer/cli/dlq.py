@@ -24,6 +24,7 @@ from consumer.fetcher import decode_now
 from consumer.replay import Entry, Pace, drop, left_alone, read_table, replay
 from consumer.selection import Selection, by_prefix, failed_at
 from consumer.settings import Settings
+from consumer.tracecontext import trace_of
 
 ID_SHOWN = 8  # characters of an id in a table: enough to name one of some thousands
 CONFIRM_ABOVE = 100  # entries; replaying fewer needs no second thought
@@ -303,7 +304,7 @@ def _cells(letter: DeadLetter) -> tuple[Any, ...]:
 
 
 def _row(letter: DeadLetter) -> dict[str, Any]:
-    origin = letter.origin
+    origin, trace = letter.origin, trace_of(letter.origin.headers)
     return {
         "id": letter.id,
         "subscription": letter.subscription,
@@ -319,6 +320,7 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "first_attempt_at": when(letter.first_attempt_at),
         "last_attempt_at": when(letter.last_attempt_at),
         "replays": letter.replays,
+        "trace_id": trace.trace_id if trace else None,
         "topic": origin.topic,
         "partition": origin.partition,
         "offset": origin.offset,
