@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from consumer.clock import Clock
     from consumer.delivery import Delivery
     from consumer.render import Rendered
+    from services import ServiceBase
 
 NAME = "sprintly-services"
 LAST_WORDS = 2.0  # seconds that the last spans may take at the end of the process
@@ -103,15 +105,17 @@ class Tracing:
 
     def _begin(self, delivery: Delivery, rendered: Rendered | None, trace: TraceContext | None) -> Span:
         service = delivery.flow.channel.subscription.service
-        attributes = _of_delivery(delivery)
-        name = f"send {service.name}"
-        if rendered is not None:
-            parts = urlsplit(rendered.url)
-            host = service.redact(parts.hostname or "")
-            name = f"{rendered.method} {host}"
-            attributes |= {"http.request.method": rendered.method, "server.address": host}
-            attributes |= {"server.port": parts.port or _PORTS.get(parts.scheme, 0)}
-        return self._tracer.start_span(name, _parent(trace), SpanKind.CLIENT, attributes)
+        if rendered is None:
+            span = self._tracer.start_span(f"send {service.name}", _parent(trace), SpanKind.CLIENT)
+        else:
+            host, port = _server(service, rendered.url)
+            span = self._tracer.start_span(f"{rendered.method} {host}", _parent(trace), SpanKind.CLIENT)
+        if span.is_recording():  # else it is not sampled, and nobody will ask for more
+            span.set_attributes(_of_delivery(delivery))
+            if rendered is not None:
+                span.set_attribute("http.request.method", rendered.method)
+                span.set_attributes({"server.address": host, "server.port": port})
+        return span
 
     def _defect(self, error: Exception) -> None:
         if self._reminder.is_due():
@@ -162,6 +166,13 @@ def _resource() -> Resource:
     named = Resource.create()
     unnamed = str(named.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED)
     return named.merge(Resource({SERVICE_NAME: NAME})) if unnamed else named
+
+
+@lru_cache(maxsize=1024)
+def _server(service: ServiceBase, url: str) -> tuple[str, int]:
+    """Return the host of an address, without the service's secrets, and its port: a span tells no more of it."""
+    parts = urlsplit(url)
+    return service.redact(parts.hostname or ""), parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def _of_delivery(delivery: Delivery) -> dict[str, AttributeValue]:
