@@ -32,8 +32,8 @@ from consumer.reading import Concern, Reading, Unread
 from consumer.retry import RETRY_DELAYS, Delays, QuickRetries
 from consumer.state import state_key
 from consumer.steward import Steward
-from consumer.tally import Tally, tally
 from consumer.story import Story
+from consumer.tally import Tally, tally
 from consumer.tracecontext import trace_of
 
 if TYPE_CHECKING:
