@@ -221,7 +221,6 @@ class Pipeline:
         await self._end()
         for task in tasks:
             task.cancel()
-        self._take_over.close()
         self._tail.close()
         self._scanner.close()
 
@@ -296,10 +295,12 @@ class Pipeline:
         self._soon()
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Take partitions over."""
+        """Take partitions over; who is stopping leaves them to others: what it began there would never be committed."""
         self._log.info("partitions assigned", partitions=[str(tp) for tp in partitions])
         self._metrics.rebalances.add("assigned")
         self._health.clear("kafka")
+        if self._stopping.is_set():
+            return
         self._core.assigned(partitions)
         self._spread()
         self._take_over.start(partitions, self._taken_over)
@@ -353,6 +354,7 @@ class Pipeline:
     async def _end(self) -> None:
         self._log.info("stopping", in_flight=self._core.in_flight)
         self._health.set("stop", "stopping")
+        self._take_over.close()
         self._core.drain()
         if self._failure is None:
             await self._finish(None, self._timing.drain_timeout)

@@ -31,7 +31,7 @@ from consumer.broker.memory import MemoryBroker, MemoryWriter
 from consumer.core import CoreSettings
 from consumer.deadletter import read_dead_letter
 from consumer.errors import BrokerError, CycleAborted, LoginRefused, WriterLost
-from consumer.event import Outgoing
+from consumer.event import Outgoing, TopicPartition
 from consumer.pipeline import Timing
 from consumer.wire import Answer, Request
 
@@ -405,6 +405,37 @@ def test_what_is_still_in_flight_when_the_time_is_up_is_owed_and_delivered_by_th
             await eventually(lambda: len(destination.got) == 4, "it was lost")
             await eventually(lambda: owed(broker) == [], "it is still owed")
         assert len(set(destination.ids)) == 2
+
+    scenario(play)
+
+
+def test_one_that_is_stopping_begins_nothing_of_what_it_is_given_meanwhile() -> None:
+    """Others stop or start at the same time in a rolling update; what it delivered there would be delivered again."""
+
+    async def play() -> None:
+        broker, destination = cluster(partitions=2), Destination()
+        first, second = Replica(broker, destination), Replica(broker, Destination())
+
+        def events_of(replica: Replica) -> list[TopicPartition]:
+            return [tp for tp in replica.core.partitions if tp.topic == TOPIC]
+
+        async with running(first), running(second):
+            await eventually(lambda: len(events_of(first)) == len(events_of(second)) == 1, "they do not share")
+            (mine,), (other,) = events_of(first), events_of(second)
+            destination.hold = True
+            produce(broker, value(), partition=mine.partition)
+            await eventually(lambda: len(destination.got) == 1, "nothing began")
+            given = first.metrics.rebalances.value("assigned")
+            first.pipeline.stop()
+            second.pipeline.stop()
+            await eventually(lambda: first.metrics.rebalances.value("assigned") > given, "it was not given the other")
+            assert events_of(first) == [mine]
+            produce(broker, value(), partition=other.partition)
+            destination.release()
+        assert (committed(broker, mine.partition), committed(broker, other.partition)) == (1, 0)
+        async with running(Replica(broker, destination)):
+            await eventually(lambda: committed(broker, other.partition) == 1, "it was lost")
+        assert len(destination.ids) == len(set(destination.ids)) == 2
 
     scenario(play)
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from benchmarks.process import Process
+from benchmarks.stage import STALLED, await_that
 
 # Exit codes of a replica that SIGTERM met while it was still starting, or Python was not even loaded.
 BEFORE_IT_BEGAN = (128 + signal.SIGTERM, -signal.SIGTERM)
 BEGUN = "partitions assigned"  # what one has said by the time it has anything to end in order
+SUCCESSOR = "successor"  # the name of the one that is about to take a replica's place
+OFTEN = 0.05  # seconds between two looks at whether it is ready
 
 
 class Crew:
@@ -28,6 +34,7 @@ class Crew:
         self._frozen: set[str] = set()
         self.problems: list[str] = []
         self.slowest_stop = 0.0  # seconds that an orderly end took
+        self.slowest_start = 0.0  # seconds from the start of a successor until it was ready
 
     @property
     def running(self) -> dict[str, Process]:
@@ -53,9 +60,25 @@ class Crew:
         os.kill(self._running[name].pid, signal.SIGCONT)
         self._frozen.discard(name)
 
+    def add_successor(self) -> None:
+        """Start a replica that is to take another one's place, and wait until it is ready."""
+        began = time.monotonic()
+        self.start(SUCCESSOR)
+        await_that(lambda: is_ready(self._running[SUCCESSOR]), "it is not ready", self._running[SUCCESSOR], OFTEN)
+        self.slowest_start = max(self.slowest_start, time.monotonic() - began)
+
+    def succeed(self, name: str) -> None:
+        """End a replica in order, and have its successor go by its name."""
+        with self._lock:
+            process = self._running.pop(name)
+            self._running[name] = self._running.pop(SUCCESSOR)
+        self._end_in_order(name, process)
+
     def stop(self, name: str) -> None:
         """End a replica in order."""
-        process = self._take(name)
+        self._end_in_order(name, self._take(name))
+
+    def _end_in_order(self, name: str, process: Process) -> None:
         began = time.monotonic()
         code = process.stop()
         self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
@@ -83,3 +106,15 @@ class Crew:
         for process in self._running.values():
             process.kill()
         self._running.clear()
+
+
+def is_ready(replica: Process) -> bool:
+    """Whether a replica says that it can do its work."""
+    port = re.search(r'"port": ?(\d+)', replica.text)
+    if port is None:  # it has only just been started
+        return False
+    try:
+        with urlopen(f"http://127.0.0.1:{port[1]}/readyz", timeout=STALLED):
+            return True
+    except HTTPError:
+        return False

@@ -132,13 +132,19 @@ def _play(runs: Sequence[Run], *, keep: bool) -> list[Outcome]:
 
 
 def _report(outcome: Outcome, folder: Path, *, keep: bool) -> None:
-    say(f"{outcome.run.fault}: {figures(outcome)}, slowest stop {outcome.slowest_stop:.1f} s")
+    say(f"{outcome.run.fault}: {figures(outcome)}, {_times(outcome)}")
     for problem in outcome.problems[:MOST]:
         say(f"WRONG: {problem}")
     if outcome.problems or keep:
         say(f"the logs of the replicas are kept in {folder}")
     else:
         shutil.rmtree(folder)
+
+
+def _times(outcome: Outcome) -> str:
+    """Say how long replicas took to stop and, where they were replaced, to be ready."""
+    start = f", slowest start until ready {outcome.slowest_start:.1f} s" if outcome.slowest_start else ""
+    return f"slowest stop {outcome.slowest_stop:.1f} s{start}"
 
 
 if __name__ == "__main__":

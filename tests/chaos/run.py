@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from chaos.cluster import Cluster
-from chaos.crew import Crew
+from chaos.crew import Crew, is_ready
 from chaos.producer import Producer
 from chaos.schedule import BROKER, TOPICS, WAY, Action, schedule
-from chaos.verdict import Span, Verdict, frozen, judge, killed
+from chaos.verdict import Span, Verdict, frozen, judge, killed, longest_pause
 from chaos.watcher import Look, Watcher
 
 from benchmarks.arrivals import ends
@@ -51,7 +49,7 @@ HASTY = {"SPRINTLY_TRANSACTION_TIMEOUT": "2s"}
 SLOW = (
     0.3  # seconds that each piece takes on its way to the broker, and back: four rounds are longer than a transaction
 )
-IN_ORDER = {"restart", "add"}  # what is done to replicas as an operator does it
+IN_ORDER = {"restart", "add", "roll"}  # what is done to replicas as an operator does it
 LEFT = ("owed", "behind", "in_flight")  # gauges that are 0 when all is over
 
 
@@ -100,6 +98,8 @@ class Outcome:
     actions: int = 0
     seconds: float = 0.0  # from the first event to the last delivery
     slowest_stop: float = 0.0  # seconds that SIGTERM took, at most
+    slowest_start: float = 0.0  # seconds until a replica that took another's place was ready, at most
+    longest_pause: float = 0.0  # seconds in which the healthy destination got nothing of one partition, at most
     hanging: list[str] = field(default_factory=list)  # transactions that Kafka had left open, and where
 
     @property
@@ -143,6 +143,7 @@ class _Play:
         self._say = say
         self._events = Events(lane)
         self._crew = Crew(stage.start)
+        self._rollout = Lock()  # held while one replica is replaced: a Deployment replaces one at a time
         self._spans: list[Span] = []
 
     def play(self) -> None:
@@ -220,11 +221,12 @@ class _Play:
     def _doing(self, action: Action) -> Iterator[None]:
         """Begin an action, and end it with the block."""
         begin, end = self._ways(action)
-        begin()
-        try:
-            yield
-        finally:
-            end()
+        with self._rollout if action.do == "roll" else nullcontext():
+            begin()
+            try:
+                yield
+            finally:
+                end()
 
     def _ways(self, action: Action) -> tuple[Callable[[], None], Callable[[], None]]:
         crew, gate, container = self._crew, self._cluster.gate, self._cluster.container
@@ -246,6 +248,7 @@ class _Play:
             "restart": (crew.stop, crew.start),
             "freeze": (crew.freeze, crew.thaw),
             "add": (crew.start, crew.stop),
+            "roll": (lambda _: crew.add_successor(), crew.succeed),
         }
         first, last = ways[action.do]
         return lambda: first(name), lambda: last(name)
@@ -279,7 +282,7 @@ class _Play:
             await_that(partial(_is_well, replica), f"{name} is not well when all is over", replica)
         for name in self._crew.running:
             self._crew.stop(name)
-        self._outcome.slowest_stop = self._crew.slowest_stop
+        self._outcome.slowest_stop, self._outcome.slowest_start = self._crew.slowest_stop, self._crew.slowest_start
 
     def _judge(self, producer: Producer, watcher: Watcher) -> None:
         outcome = self._outcome
@@ -306,18 +309,12 @@ class _Play:
             outcome.problems += verdict.problems(producer.places)
         missing = {(verdict.name, number) for verdict in outcome.verdicts for number in verdict.missing}
         outcome.lost = len(missing | watcher.lost.keys())
+        outcome.longest_pause = longest_pause(watcher.arrivals[HEALTHY], producer.places)
 
 
 def _is_well(replica: Process) -> bool:
     """Whether a replica is ready and says that nothing is left to do."""
-    port = re.search(r'"port": ?(\d+)', replica.text)
-    if port is None:  # it has only just been started
-        return False
-    try:
-        with urlopen(f"http://127.0.0.1:{port[1]}/readyz", timeout=STALLED):
-            return not any(metric(replica, gauge) for gauge in LEFT)
-    except HTTPError:
-        return False
+    return is_ready(replica) and not any(metric(replica, gauge) for gauge in LEFT)
 
 
 def _spans(action: Action, began: float, ending: float, ended: float) -> list[Span]:
@@ -350,6 +347,7 @@ def figures(outcome: Outcome) -> dict[str, Any]:
         "duplicates": outcome.repeated,
         "of these explained": outcome.explained,
         "dead letters": outcome.dead,
+        "longest pause": f"{outcome.longest_pause:.1f} s",
         "looks": outcome.looks,
         "hanging": len(outcome.hanging),
         "seed": run.seed,

@@ -25,6 +25,7 @@ class Kind(NamedTuple):
     upon: tuple[str, ...]  # none: any replica
     lasts: tuple[float, float]
     least: float = 0.0  # seconds to which it may be cut where there is little time; 0: not below the shortest
+    in_turn: bool = False  # one after the other, each as often as the others; else by chance
 
     def duration(self, chance: random.Random, most: float) -> float:
         """Return how long it lasts this time, no longer than `most` if that may be."""
@@ -60,6 +61,11 @@ FAULTS = {
         "replicas added, and removed by SIGTERM",
         (Kind("add", (EXTRA,), (8, 15)), Kind("restart", (), (6, 12))),
         (3, 6),
+    ),
+    "roll": Fault(
+        "replicas replaced one by one, as a Deployment does: another started, SIGTERM once it is ready",
+        (Kind("roll", (), (1, 3), in_turn=True),),
+        (4, 6),
     ),
     "broker": Fault("broker killed and started again", (Kind("kill", (BROKER,), (1, 6)),), (20, 30)),
     "unreachable": Fault(
@@ -110,7 +116,7 @@ def schedule(name: str, seed: int, seconds: float, replicas: Sequence[str]) -> l
         lasts = kind.duration(chance, AWAY_SHARE * seconds)
         if at + lasts > seconds - END:
             continue
-        idle = [upon for upon in kind.upon or replicas if free.get(upon, 0.0) <= at]
+        idle = [upon for upon in _candidates(kind, replicas, turn) if free.get(upon, 0.0) <= at]
         if not idle:
             heapq.heappush(waiting, (at + 1.0, which, turn))
             continue
@@ -119,6 +125,12 @@ def schedule(name: str, seed: int, seconds: float, replicas: Sequence[str]) -> l
         free[upon] = at + lasts + 1.0
         heapq.heappush(waiting, (at + lasts + stretch * chance.uniform(*faults[which].pause), which, turn + 1))
     return sorted(actions)
+
+
+def _candidates(kind: Kind, replicas: Sequence[str], turn: int) -> Sequence[str]:
+    """Return what an action may be upon."""
+    every = kind.upon or replicas
+    return [every[turn % len(every)]] if kind.in_turn else every
 
 
 def _firsts(faults: Sequence[Fault], seconds: float, chance: random.Random) -> Iterable[float]:

@@ -54,3 +54,9 @@ def test_what_is_frozen_is_out_of_the_group_when_it_goes_on(seconds: float) -> N
 
 def test_the_broker_is_out_of_reach_for_a_minute_where_there_is_time() -> None:
     assert {action.lasts for action in made("unreachable")} == {60.0}
+
+
+def test_a_rollout_replaces_each_replica_in_its_turn() -> None:
+    replaced = [action.upon for action in made("roll")]
+    assert len(replaced) > 3 * len(REPLICAS)
+    assert replaced == [REPLICAS[turn % len(REPLICAS)] for turn in range(len(replaced))]

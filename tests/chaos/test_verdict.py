@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.verdict import Span, Verdict, frozen, judge, killed
+from chaos.verdict import Span, Verdict, frozen, judge, killed, longest_pause
 from chaos.watcher import Look
 
 from benchmarks.arrivals import Arrival, Place
@@ -104,3 +104,11 @@ def test_a_look_knows_what_nobody_will_deliver_any_more() -> None:
     assert look(3, owed(1)).finished("hook", places) == [0]
     assert look(3).finished("hook", places) == [0, 2, 4]
     assert [look(3).has("hook", number) for number in places] == [True, True, False]
+
+
+def test_the_longest_pause_is_that_of_a_partition_while_others_go_on() -> None:
+    even = [Arrival(number, at, 204) for number, at in ((0, 1.0), (2, 2.0), (2, 3.5), (4, 5.0))]
+    odd = [Arrival(number, at, 204) for number, at in ((1, 1.5), (3, 2.5), (5, 3.5))]
+    assert longest_pause([*odd, *even], PLACES) == 3.0
+    assert longest_pause(odd, PLACES) == 1.0
+    assert longest_pause([], PLACES) == 0.0

@@ -119,6 +119,17 @@ def judge(
     )
 
 
+def longest_pause(arrivals: Iterable[Arrival], places: Mapping[int, Place]) -> float:
+    """Return the most seconds between two deliveries of one partition's events that follow each other."""
+    last: dict[int, float] = {}
+    longest = 0.0
+    known = ((time, places[number][0]) for number, time in first_times(arrivals).items() if number in places)
+    for time, partition in sorted(known):
+        longest = max(longest, time - last.get(partition, time))
+        last[partition] = time
+    return longest
+
+
 def _repeated(got: Iterable[Arrival], spans: Sequence[Span], durable: Mapping[int, float]) -> Iterator[Repeated]:
     times: dict[int, list[float]] = {}
     for arrival in got:
