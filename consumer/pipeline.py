@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -52,6 +53,7 @@ T = TypeVar("T")
 # Attempts that one turn begins: the answers that have come meanwhile are taken in before the next ones begin.
 STARTS = 64
 WATCH = 0.25  # seconds between two looks at whether all goes well
+COUNT = 60.0  # seconds between two looks at how many partitions there are
 AGAIN = 2.0  # seconds until an unreachable broker, or a missing topic, is looked for again
 LAST_CYCLE = 5.0  # seconds that the last cycle may be tried for, beyond the time for what was in flight
 LEAVE = 10.0  # seconds that leaving the group may take: `close` is known to hang
@@ -168,6 +170,7 @@ class Pipeline:
         self._leaving = False  # once true, nothing is waited for any more
         self._failure: BaseException | None = None
         self._partitions_there = 0  # of the topic with the events
+        self._moved = asyncio.Event()  # set when partitions came or went: there may be more than before
         self._loop: asyncio.AbstractEventLoop
         self._intake: Intake
         self._take_over: TakeOver
@@ -212,7 +215,8 @@ class Pipeline:
         self._scanner.start()
         self._intake.start()
         self._health.clear("start")
-        works = [self._cycles(), self._watch(), retention.run(), self._tail.run(), self._ends.run()]
+        works = [self._cycles(), self._watch(), self._count_partitions(), retention.run(), self._tail.run()]
+        works += [self._ends.run()]
         works += [self._fetcher.run()] if self._fetcher else []
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
@@ -309,8 +313,24 @@ class Pipeline:
         self._task_ended(task)
         self._soon()
 
+    async def _count_partitions(self) -> None:
+        """Notice that the topic was given more partitions: then this replica's are less of them all."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), COUNT)
+            self._moved.clear()
+            try:
+                there = (await self._ask(self._broker.partitions, AGAIN)).get(self._topics.events, 0)
+            except BrokerError:
+                continue  # who cannot be asked is told of elsewhere, and asked again
+            if there > self._partitions_there:
+                self._log.info("there are more partitions", before=self._partitions_there, now=there)
+                self._partitions_there = there
+                self._spread()
+
     def _spread(self) -> None:
         """Take as much of declared rates as this replica has of the partitions."""
+        self._moved.set()
         ours = sum(tp.topic == self._topics.events for tp in self._core.partitions)
         self._core.spread(ours / max(1, ours, self._partitions_there))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from consumer.broker import FOREVER
+from consumer.broker import FOREVER, missing
 from consumer.control import read_note
 from consumer.errors import BrokerError
 from consumer.reminder import Reminder
@@ -46,7 +46,7 @@ class Found(NamedTuple):
 
 
 class TakeOver:
-    """Takes partitions over, those that are assigned together in one go."""
+    """Takes partitions over, those that are assigned together in one go, as far as what they owe has its place."""
 
     def __init__(
         self,
@@ -108,22 +108,30 @@ class TakeOver:
         began = self._clock.monotonic()
         while partitions := [tp for tp in partitions if self._under_way.get(tp) is token]:
             try:
-                found = await loop.run_in_executor(self._thread, self._find, partitions)
+                found, there = await loop.run_in_executor(self._thread, self._find, partitions)
             except BrokerError as error:
                 self._say(partitions, str(error))
                 await asyncio.sleep(AGAIN)
                 continue
             await self._reach(max((what.applied or 0 for what in found.values()), default=0))
-            ours = {tp: found[tp] for tp in partitions if self._under_way.get(tp) is token}
-            self._take(ours)
-            self._log.info(
-                "partitions taken over", partitions=len(ours), seconds=round(self._clock.monotonic() - began, 3)
-            )
-            return
+            self._take({tp: what for tp, what in found.items() if self._under_way.get(tp) is token}, began)
+            if partitions := [tp for tp in partitions if tp not in found]:
+                self._say(partitions, _too_few(self._states, there, partitions))
+                await asyncio.sleep(AGAIN)
 
-    def _find(self, partitions: list[TopicPartition]) -> dict[TopicPartition, Found]:
-        """Ask the broker; called on a thread. Raises BrokerError."""
+    def _find(self, partitions: list[TopicPartition]) -> tuple[dict[TopicPartition, Found], int]:
+        """Ask the broker; called on a thread. Returns also how many partitions the state topic has.
+
+        Those that have no partition of the same number there are not found: what they owe would have no place. It is so
+        where somebody has given the events more partitions, and not the states. Raises BrokerError.
+        """
         broker = self._broker
+        there = broker.partitions(ANSWER_TIME).get(self._states)
+        if there is None:
+            raise BrokerError(missing(self._states))
+        partitions = [tp for tp in partitions if tp.partition < there]
+        if not partitions:
+            return {}, there
         committed = broker.committed(partitions, COMMITTED_TIME)
         spans = broker.begins(partitions, FOREVER, ANSWER_TIME)
         records = broker.read(self._states, sorted({tp.partition for tp in partitions}))
@@ -131,18 +139,23 @@ class TakeOver:
         ids = broker.topic_ids(sorted({tp.topic for tp in partitions}), ANSWER_TIME)
         for problem in problems:
             self._log.error("a state is left alone", problem=problem)
-        return {
+        found = {
             tp: _found(committed[tp], spans[tp], [s for s in states.values() if s.partition == tp], ids[tp.topic])
             for tp in partitions
         }
+        return found, there
 
-    def _take(self, found: Mapping[TopicPartition, Found]) -> None:
+    def _take(self, found: Mapping[TopicPartition, Found], began: float) -> None:
+        if not found:
+            return
         for tp, what in found.items():
             if what.expired:
                 self._log.error("records left the log before they were read", partition=str(tp), offsets=what.expired)
             self._core.begin(tp, what.offset, what.states, what.topic_id, what.applied)
         self.leave(list(found))
         self._begin({tp: what.offset for tp, what in found.items()})
+        seconds = round(self._clock.monotonic() - began, 3)
+        self._log.info("partitions taken over", partitions=len(found), seconds=seconds)
 
     def _say_late(self, partitions: Sequence[TopicPartition], token: object) -> None:
         late = [tp for tp in partitions if self._under_way.get(tp) is token]
@@ -162,3 +175,11 @@ def _found(committed: Commit | None, span: tuple[int, int], states: list[State],
     if committed is None or committed.offset > end:  # a new group; or a topic made anew, which counts from 0 again
         return Found(oldest, states, topic_id, 0, applied)
     return Found(max(committed.offset, oldest), states, topic_id, max(0, oldest - committed.offset), applied)
+
+
+def _too_few(states: str, there: int, partitions: Sequence[TopicPartition]) -> str:
+    needed = 1 + max(tp.partition for tp in partitions)
+    return (
+        f"the topic {states} has {there} partitions and needs {needed}, else there is no place for what they owe;"
+        " `sprintly-services topics grow` gives it as many as the events have"
+    )

@@ -34,6 +34,14 @@ def topic_specs(topic: str, partitions: int, replication: int) -> list[TopicSpec
     ]
 
 
+def growing(topic: str) -> list[str]:
+    """Return the topics that have as many partitions as the events, in the order in which they are given more.
+
+    The states come first: a partition of the others whose number they lack is not taken over until they have it.
+    """
+    return [topic + STATES, topic + REPLAYS, topic]
+
+
 def subscriptions_spec(name: str, replication: int) -> TopicSpec:
     """Return the topic that holds the subscriptions, where one does."""
     return TopicSpec(name, 1, _compacted(replication) | {"max.compaction.lag.ms": str(SUPERSEDED_MS)}, replication)

@@ -60,9 +60,11 @@ def embedded_bench() -> Bench:
 
 
 def kafka_bench(bootstrap: str, protocol: str) -> Bench:
+    # A minute until it sees how many partitions there are is too long for a test.
+    looking = {"topic.metadata.refresh.interval.ms": 1000} if protocol == "classic" else {}
     return Bench(
         f"kafka-{protocol}",
-        lambda group: Kafka(bootstrap, group, protocol=protocol),
+        lambda group: Kafka(bootstrap, group, protocol=protocol, properties=looking),
         expire=lambda tp, below: delete_records(bootstrap, tp, below),
         impatient=None
         if protocol == "classic"  # whose brokers allow no session of less than 6 s, and librdkafka no shorter interval

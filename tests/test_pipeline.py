@@ -440,6 +440,61 @@ def test_one_that_is_stopping_begins_nothing_of_what_it_is_given_meanwhile() -> 
     scenario(play)
 
 
+def test_a_partition_without_a_place_for_what_it_owes_is_held_alone_and_goes_on_once_it_has_one() -> None:
+    async def play() -> None:
+        broker, destination = cluster(partitions=2), Destination()
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: len(replica.core.partitions) == 3, "it did not begin")
+            broker.grow(TOPIC, 4)
+            for partition in range(4):
+                produce(broker, value(), partition=partition)
+            await eventually(lambda: (committed(broker, 0), committed(broker, 1)) == (1, 1), "the others wait too")
+            await eventually(lambda: replica.health.has("take-over"), "it does not say so")
+            reason = replica.health.not_ready()["take-over"]
+            assert f"2 partitions cannot be taken over yet: the topic {STATES} has 2 partitions and needs 4" in reason
+            assert "`sprintly-services topics grow`" in reason
+            assert (committed(broker, 2), committed(broker, 3)) == (0, 0)
+            broker.grow(STATES, 4)
+            await eventually(lambda: (committed(broker, 2), committed(broker, 3)) == (1, 1), "it does not go on")
+            assert replica.health.not_ready() == {}
+        assert len(destination.ids) == len(set(destination.ids)) == 4
+
+    scenario(play)
+
+
+def test_one_that_begins_takes_over_what_has_its_place_beside_what_has_none() -> None:
+    async def play() -> None:
+        broker, destination = cluster(partitions=2), Destination()
+        broker.grow(TOPIC, 3)
+        for partition in range(3):
+            produce(broker, value(), partition=partition)
+        async with running(Replica(broker, destination)) as replica:
+            await eventually(lambda: (committed(broker, 0), committed(broker, 1)) == (1, 1), "all of them wait")
+            await eventually(lambda: replica.health.has("take-over"), "it does not say so")
+        assert len(destination.ids) == 2
+
+    scenario(play)
+
+
+def test_it_is_noticed_that_there_are_more_partitions_to_share_rates_by(capsys: pytest.CaptureFixture[str]) -> None:
+    async def play() -> None:
+        broker = cluster(partitions=2)
+        async with running(Replica(broker, Destination())) as replica:
+            await eventually(lambda: len(replica.core.partitions) == 3, "it did not begin")
+            broker.grow(STATES, 3)
+            broker.grow(TOPIC, 3)
+            said: list[str] = []
+
+            def noticed() -> bool:
+                said.append(capsys.readouterr().out)
+                return "there are more partitions" in "".join(said)
+
+            await eventually(noticed, "it does not notice")
+            assert "before=2 now=3" in "".join(said)
+
+    scenario(play)
+
+
 def test_an_orderly_stop_waits_for_dead_letters_and_what_they_held_up() -> None:
     async def play() -> None:
         broker = cluster()

@@ -180,6 +180,13 @@ class Broker(Protocol):
     def create(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
         """Create topics; for each name, whether it was created (False: it was there). Raises BrokerError."""
 
+    def grow(self, topic: str, partitions: int) -> bool:
+        """Have a topic have so many partitions, where it has fewer; whether that was so. Raises BrokerError.
+
+        All brokers that are asked know of them then. Records stay where they are; what is written later under a key may
+        find another partition than before.
+        """
+
     def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> GroupConsumer:
         """Join the consumer group for `topics`."""
 

@@ -13,7 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     ResourceType,
 )
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from consumer.broker import TopicSpec, missing
 from consumer.broker.access import Right, Witness, denied, opened
@@ -116,6 +116,17 @@ class Admin:
                 created[name] = False
         return created
 
+    def grow(self, topic: str, partitions: int) -> None:
+        """Give a topic more partitions, so that it has so many. Raises BrokerError."""
+        admin, _ = self._client()
+        (asked,) = admin.create_partitions([NewPartitions(topic, partitions)], request_timeout=3 * ANSWER_TIME).values()
+        try:
+            asked.result()
+        except KafkaException as error:
+            reason = error.args[0]
+            said = denied(reason, (topic,), ("Alter", "Describe")) or reason.str()
+            raise BrokerError(f"the topic {topic} could not be given {partitions} partitions: {said}") from None
+
     def recognises(self, group: str) -> bool | None:
         """Whether the coordinators know a group by the new protocol; None if they do not say."""
         admin, _ = self._client()
@@ -176,6 +187,10 @@ class EmbeddedAdmin(Admin):
         """Return None."""
         self.topic_ids([topic], timeout)
         return None
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Raise BrokerError: this cluster gives no topic more partitions."""
+        raise BrokerError(f"the topic {topic} stays as it is: the embedded cluster gives none more partitions")
 
     def create(self, topics: Sequence[TopicSpec]) -> dict[str, bool]:
         """Have topics made by asking for them as a producer does; each gets the cluster's own number of partitions."""

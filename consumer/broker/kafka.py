@@ -40,6 +40,10 @@ FETCH_WAIT = {"fetch.wait.max.ms": 100}
 # 10 s are longer than a cycle may stall, and than a broker may be silent about a group (see group.SILENCE).
 RECONNECT = {"reconnect.backoff.max.ms": 3000}
 
+# By the classic protocol the members notice that a topic was given more partitions when they look at it next, after 5
+# minutes by librdkafka's default. (By the new one the broker does, within seconds: tried on 4.3.1.)
+LOOK_AGAIN = {"topic.metadata.refresh.interval.ms": 60_000}
+
 # What waits to be sent, at most; librdkafka's own 100,000 records and 1 GiB are more than a CLI should hold.
 SEND_QUEUE = {"queue.buffering.max.messages": 20_000, "queue.buffering.max.kbytes": 65_536}
 
@@ -123,6 +127,17 @@ class Kafka:
         made = self._admin.create(new)
         self._await({name for name, created in made.items() if created})
         return {topic.name: made.get(topic.name, False) for topic in topics}
+
+    def grow(self, topic: str, partitions: int) -> bool:
+        """Have a topic have so many partitions, where it has fewer; whether that was so. Raises BrokerError."""
+        there = self.partitions().get(topic)
+        if there is None:
+            self._complain(topic, "Alter")
+        if there >= partitions:
+            return False
+        self._admin.grow(topic, partitions)
+        self._await({topic}, partitions)
+        return True
 
     def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> KafkaConsumer:
         """Join the consumer group for `topics`."""
@@ -223,12 +238,12 @@ class Kafka:
         lacking = self._admin.lacking({topic: (operation,)}, None, ANSWER_TIME)
         raise BrokerError("; ".join(lacking) or missing(topic))
 
-    def _await(self, topics: set[str]) -> None:
-        """Wait until the brokers know of topics that the controller has made."""
+    def _await(self, topics: set[str], partitions: int = 1) -> None:
+        """Wait until the brokers know of topics, or so many partitions of theirs, that the controller has made."""
         deadline = time.monotonic() + ANSWER_TIME
-        while unknown := topics - set(self.partitions()):
+        while unknown := topics - {name for name, count in self.partitions().items() if count >= partitions}:
             if time.monotonic() > deadline:
-                raise BrokerError(f"the topic {min(unknown)} was created, but no broker knows it yet")
+                raise BrokerError(f"the topic {min(unknown)} was made, or grew, but no broker knows it yet")
             time.sleep(0.05)
 
     def _reader_config(self) -> dict[str, Any]:
@@ -239,6 +254,7 @@ class Kafka:
         return (
             PREFETCH
             | FETCH_WAIT
+            | LOOK_AGAIN
             | self._common
             | {
                 "group.id": self._group,

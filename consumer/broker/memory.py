@@ -103,6 +103,14 @@ class MemoryBroker:
             self._cluster.lock.notify_all()
             return created
 
+    def grow(self, topic: str, partitions: int) -> bool:
+        """Have a topic have so many partitions, where it has fewer; whether that was so."""
+        (topic,) = self._there([topic], 5.0)
+        with self._cluster.lock:
+            grown = self._cluster.log.grow(topic, partitions)
+            self._cluster.lock.notify_all()
+            return grown
+
     def group_consumer(self, topics: Sequence[str], rebalance: Rebalance) -> MemoryConsumer:
         """Join the consumer group for `topics`."""
         with self._cluster.lock:

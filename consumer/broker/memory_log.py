@@ -42,6 +42,13 @@ class Log:
         self.retention[spec.name] = milliseconds / 1000 if deletes and milliseconds >= 0 else None
         return True
 
+    def grow(self, topic: str, partitions: int) -> bool:
+        """Give a topic so many partitions; False if it had them."""
+        there = self.topics[topic]
+        missing = max(0, partitions - len(there))
+        there.extend([] for _ in range(missing))
+        return missing > 0
+
     def expire(self, tp: TopicPartition, below: int) -> None:
         """Drop the records below an offset, as far as there are any."""
         self._oldest[tp] = min(max(self.oldest(tp), below), self.end(tp))

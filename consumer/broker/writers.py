@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import confluent_kafka as ck
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import Membership, Written
 from consumer.broker.access import denied, opened
-from consumer.broker.convert import refusal, to_commit
+from consumer.broker.convert import GONE, refusal, to_commit
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
 from consumer.event import Commit, Outgoing, TopicPartition
 
@@ -312,7 +313,18 @@ def _acknowledge(producer: ck.Producer, records: Sequence[Outgoing], timeout: fl
         try:
             report.written()
         except BrokerError as error:
+            _look_again(producer, report)
             raise CycleAborted(str(error)) from None
+
+
+def _look_again(producer: ck.Producer, report: Report) -> None:
+    """Have the client ask how many partitions a topic has, where it does not know the one that was to be written to.
+
+    It may have been added since. By itself the client asks every 5 minutes, and refuses the partition until then.
+    """
+    if report.error is not None and report.error.code() in GONE:
+        with suppress(KafkaException):
+            producer.list_topics(report.record.topic, timeout=ACKNOWLEDGE_TIME)
 
 
 def _these(refused: Iterable[Report]) -> str:

@@ -8,15 +8,16 @@ import click
 
 from consumer.cli.output import json_option, print_json, print_table
 from consumer.cli.wiring import kafka, load_settings
+from consumer.errors import ConfigurationError, SprintlyError
 from consumer.settings.values import KafkaTopic
-from consumer.topics import DEFAULT_PARTITIONS, subscriptions_spec, topic_specs
+from consumer.topics import DEFAULT_PARTITIONS, growing, subscriptions_spec, topic_specs
 
 ANSWER_TIME = 5.0  # seconds
 
 
 @click.group()
 def topics() -> None:
-    """Create the topics of an installation."""
+    """Create the topics of an installation, and give them more partitions."""
 
 
 @topics.command()
@@ -53,6 +54,45 @@ def create(config: Path | None, partitions: int, replication: int | None, as_jso
     said = {True: "created", False: "was there"}
     cells = ((s.name, said[created[s.name]], s.partitions, _settings(s.config)) for s in specs)
     print_table(["topic", "", "partitions", "settings"], cells)
+
+
+@topics.command()
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 10_000),
+    help="How many the events are to have.  [default: as many as they have, so that only the others may grow]",
+)
+@json_option
+@click.pass_obj
+def grow(config: Path | None, partitions: int | None, as_json: bool) -> None:
+    """Give events, replays and states more partitions, while replicas run; the states first, the events last.
+
+    It may be repeated, and mends what was begun by it or by Kafka's own tools. Kafka takes no partition away again. An
+    item's later events may go to another partition than those before, and overtake what is not delivered yet: where
+    that matters, let producers pause until the consumers have caught up.
+    """
+    settings = load_settings(config, log_level="error")
+    cluster = kafka(settings)
+    there = cluster.partitions(ANSWER_TIME)
+    names = growing(settings.topic)
+    if missing := sorted(set(names) - set(there)):
+        raise SprintlyError(f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing")
+    wanted = partitions or there[settings.topic]
+    if wanted < there[settings.topic]:
+        raise ConfigurationError(
+            f"--partitions {wanted}: {settings.topic} has {there[settings.topic]}, and Kafka takes none away"
+        )
+    rows = [
+        {"topic": name, "before": there[name], "grown": cluster.grow(name, wanted), "now": max(there[name], wanted)}
+        for name in names
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    said = {True: "grown", False: "stays"}
+    print_table(
+        ["topic", "", "before", "now"], ((r["topic"], said[bool(r["grown"])], r["before"], r["now"]) for r in rows)
+    )
 
 
 def _settings(config: object) -> str:

@@ -51,6 +51,42 @@ def test_a_partition_that_comes_back_is_not_paused_any_more(bench: Bench) -> Non
         assert first.values == [b"after"]
 
 
+def test_partitions_that_a_topic_is_given_come_to_a_member_that_runs(bench: Bench) -> None:
+    topic = bench.topic()
+    if not bench.chosen_partitions:
+        with pytest.raises(BrokerError, match=f"the topic {topic} stays as it is"):
+            bench.broker.grow(topic, 6)
+        return
+    bench.produce(topic, [b"before"], partition=3)
+    with joined(bench.broker, topic) as member:
+        own_all(member)
+        assert bench.broker.grow(topic, 6) is True
+        assert bench.broker.grow(topic, 6) is bench.broker.grow(topic, 5) is False
+        assert bench.broker.partitions(SOON)[topic] == 6
+        bench.produce(topic, [b"after"], partition=5)
+        own_all(member, 6)
+        until(lambda: len(member.records) == 2, member)
+        assert member.values == [b"before", b"after"]
+        assert member.events == ["assigned", "assigned"]
+
+
+def test_a_writer_writes_to_partitions_that_its_topic_was_given_at_the_second_try(transactional: Bench) -> None:
+    topic = transactional.topic(2)
+    writer = transactional.broker.writer()
+    writer.write([Outgoing(topic, b"a", b"1", partition=1)])
+    transactional.broker.grow(topic, 3)
+    with suppress(CycleAborted):  # the client may not have asked since how many there are
+        writer.write([Outgoing(topic, b"a", b"2", partition=2)])
+    writer.write([Outgoing(topic, b"a", b"3", partition=2)])
+    writer.close()
+    assert [record.value for record in transactional.broker.read(topic, [2])][-1] == b"3"
+
+
+def test_a_topic_that_is_not_there_cannot_grow(bench: Bench) -> None:
+    with pytest.raises(BrokerError, match="no-topic"):
+        bench.broker.grow("no-topic", 6)
+
+
 def test_partitions_are_given_up_before_others_have_them(bench: Bench) -> None:
     topic = bench.topic()
     for partition in range(4):
