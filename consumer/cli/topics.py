@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from consumer.cli.output import json_option, print_json, print_table
 from consumer.cli.wiring import kafka, load_settings
-from consumer.errors import ConfigurationError, SprintlyError
+from consumer.errors import ConfigurationError
 from consumer.settings.values import KafkaTopic
 from consumer.topics import DEFAULT_PARTITIONS, growing, subscriptions_spec, topic_specs
 
@@ -75,24 +76,19 @@ def grow(config: Path | None, partitions: int | None, as_json: bool) -> None:
     cluster = kafka(settings)
     there = cluster.partitions(ANSWER_TIME)
     names = growing(settings.topic)
-    if missing := sorted(set(names) - set(there)):
-        raise SprintlyError(f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing")
-    wanted = partitions or there[settings.topic]
-    if wanted < there[settings.topic]:
-        raise ConfigurationError(
-            f"--partitions {wanted}: {settings.topic} has {there[settings.topic]}, and Kafka takes none away"
-        )
-    rows = [
-        {"topic": name, "before": there[name], "grown": cluster.grow(name, wanted), "now": max(there[name], wanted)}
-        for name in names
-    ]
+    events = there.get(settings.topic, 1)
+    wanted = partitions or events
+    if wanted < events:
+        raise ConfigurationError(f"--partitions {wanted}: {settings.topic} has {events}, and Kafka takes none away")
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        grown = cluster.grow(name, wanted)  # says so where the topic is not there, or may not be seen
+        rows.append({"topic": name, "before": there[name], "grown": grown, "now": max(there[name], wanted)})
     if as_json:
         print_json(rows)
         return
-    said = {True: "grown", False: "stays"}
-    print_table(
-        ["topic", "", "before", "now"], ((r["topic"], said[bool(r["grown"])], r["before"], r["now"]) for r in rows)
-    )
+    cells = ((r["topic"], "grown" if r["grown"] else "stays", r["before"], r["now"]) for r in rows)
+    print_table(["topic", "", "before", "now"], cells)
 
 
 def _settings(config: object) -> str:

@@ -191,6 +191,7 @@ def test_a_replica_and_an_operator_need_no_more_than_the_page_says(house: House)
             bad.wait_for(4, 60)
             house.do(OPERATOR, "subscriptions", "backfill", "good", "--since", "1h")
             good.wait_for(6, 60)
+            house.do(OPERATOR, "topics", "grow", "--partitions", "3")
             assert '{"ok": true' in replica.get("/readyz")
             assert replica.stop() == 0
         assert "does not allow" not in replica.text
@@ -334,6 +335,8 @@ def test_a_listener_that_speaks_otherwise_is_waited_for_and_said(house: House) -
         (CONSUMER, "dlq replay", "Write on topic TOPIC.replay;"),
         (OPERATOR, "produce -", "Write on topic TOPIC;"),
         (PRODUCER, "subscriptions disable hook", "Read on topic TOPIC.state;"),
+        (CONSUMER, "topics grow --partitions 9", "Alter and Describe on topic TOPIC.state;"),
+        (PRODUCER, "topics grow --partitions 9", "Alter on topic TOPIC.state;"),
     ],
 )
 def test_a_command_says_what_it_may_not_do(house: House, user: str, command: str, said: str) -> None:
