@@ -15,6 +15,9 @@ PIP_TOOLS := 7.6.2
 # What the references of `make bench` need that the project does not; where it cannot be had, they are left out.
 REFERENCES := benchmarks/references/requirements
 THEIRS := build/references/.made-from-lock
+# The schema that the manifests for KEDA are held to; where it cannot be had, their tests are skipped, and fail in CI.
+SCHEMA := deploy/kubernetes/scaling/schema
+KEDA := build/keda/.made-from-lock
 COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -37,7 +40,7 @@ help: ## List what can be made.
 demo: $(READY) ## Watch events travel from Kafka to services; nothing else is needed (ARGS=--keep goes on running).
 	@$(BIN)/sprintly-services demo $(ARGS)
 
-test: $(READY) ## Run the tests, on the real Kafka where there is Docker (ARGS="-k lanes" picks some).
+test: $(READY) $(KEDA) ## Run the tests, on the real Kafka where there is Docker (ARGS="-k lanes" picks some).
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 fuzz: $(READY) ## Have 100,000 fuzzed records consumed on Kafka, and account for each (ARGS="--records 5000 --seed 1").
@@ -96,7 +99,7 @@ sbom: $(READY) ## Write build/sbom.cdx.json: all that the image gets, as Cyclone
 	@echo "build/sbom.cdx.json has what is installed by $(or $(REQUIREMENTS),requirements.lock)"
 
 audit: $(READY) ## Hold the lock files against what pip's index serves (ARGS=--full fails where that tells of no vulnerabilities).
-	@$(BIN)/python deploy/supply/audit.py requirements*.lock $(REFERENCES).lock $(ARGS)
+	@$(BIN)/python deploy/supply/audit.py requirements*.lock $(REFERENCES).lock $(SCHEMA).lock $(ARGS)
 
 check: lint types audit wheel test ## What CI runs: lint, types, audit, wheel, test.
 
@@ -110,9 +113,10 @@ lock: ## Make the lock files anew from pyproject.toml (ARGS=--upgrade takes the 
 	$(COMPILE) pyproject.toml $(ARGS) --extra apprise --constraint requirements.lock --output-file requirements-apprise.lock && \
 	$(COMPILE) pyproject.toml $(ARGS) --extra otel --constraint requirements-apprise.lock --output-file requirements-otel.lock && \
 	$(COMPILE) pyproject.toml $(ARGS) --extra dev --constraint requirements-apprise.lock --constraint requirements-otel.lock --output-file requirements-dev.lock && \
-	$(COMPILE) $(REFERENCES).in $(ARGS) --constraint requirements.lock --output-file $(REFERENCES).lock
-	@for lock in requirements.lock requirements-apprise.lock requirements-otel.lock requirements-dev.lock $(REFERENCES).lock; do \
-	source=pyproject.toml; test $$lock != $(REFERENCES).lock || source=$(REFERENCES).in; \
+	$(COMPILE) $(REFERENCES).in $(ARGS) --constraint requirements.lock --output-file $(REFERENCES).lock && \
+	$(COMPILE) $(SCHEMA).in $(ARGS) --constraint requirements-dev.lock --output-file $(SCHEMA).lock
+	@for lock in requirements.lock requirements-apprise.lock requirements-otel.lock requirements-dev.lock $(REFERENCES).lock $(SCHEMA).lock; do \
+	source=pyproject.toml; test ! -f $${lock%.lock}.in || source=$${lock%.lock}.in; \
 	{ echo "# Made from $$source by \"make lock\"; every file is known by its hash."; cat $$lock; } >build/new && \
 	mv build/new $$lock; done
 
@@ -121,6 +125,12 @@ $(THEIRS): $(REFERENCES).lock
 	@rm -rf build/references; $(PYTHON) -m venv build/references && \
 	build/references/bin/python $(PIP) --retries 1 install --quiet --require-hashes -r $(REFERENCES).lock && touch $@ || \
 	{ rm -rf build/references; echo "That failed: FastStream is left out" >&2; }
+
+$(KEDA): $(SCHEMA).lock
+	@echo "Making build/keda from $(SCHEMA).lock; this happens once"
+	@rm -rf build/keda; $(PYTHON) -m venv build/keda && \
+	build/keda/bin/python $(PIP) --retries 1 install --quiet --require-hashes -r $(SCHEMA).lock && touch $@ || \
+	{ rm -rf build/keda; echo "That failed: the manifests for KEDA are not held to its schema" >&2; }
 
 clean: ## Remove all that was made here.
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
