@@ -243,8 +243,8 @@ def test_what_is_not_pinned_by_version_and_hash_is_a_problem(tmp_path: Path, lin
 
 
 def test_the_project_s_own_locks_are_pinned_and_by_hash() -> None:
-    locks = [*ROOT.glob("requirements*.lock"), *ROOT.glob("benchmarks/**/requirements.lock")]
-    assert len(locks) == 4
+    locks = [*ROOT.glob("requirements*.lock"), *ROOT.glob("benchmarks/**/*.lock"), *ROOT.glob("deploy/**/*.lock")]
+    assert len(locks) == 6
     assert [pin for lock in locks for pin in read_lock(lock) if not pin.version or not pin.hashes] == []
 
 
