@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,21 +42,24 @@ def test_partitions_are_added_under_load_and_nothing_is_lost_or_comes_twice(inst
         with installation.consuming() as first, installation.consuming() as second:
             wait_for_partitions((first, second), 4)
             installation.produce(*map(event, range(400)))
-            assert grown(installation, "--partitions", "6") == {".state": (2, 6), ".replay": (2, 6), "": (2, 6)}
+            with ThreadPoolExecutor(1) as pool:
+                meanwhile = pool.submit(installation.produce, *map(event, range(400, 800)))
+                assert grown(installation, "--partitions", "6") == {".state": (2, 6), ".replay": (2, 6), "": (2, 6)}
+                meanwhile.result()
             assert grown(installation, "--partitions", "6") == {".state": (6, 6), ".replay": (6, 6), "": (6, 6)}
-            places = installation.produce(*map(event, range(400, 800)))
+            places = installation.produce(*map(event, range(800, 1200)))
             assert {row["partition"] for row in places} > {0, 1}
             wait_for_partitions((first, second), 12)
-            eventually(lambda: switch.count("/hook") == 800, "not all came", first)
-            eventually(lambda: installation.finished(800), "not all is committed or owed", first)
+            eventually(lambda: switch.count("/hook") == 1200, "not all came", first)
+            eventually(lambda: installation.finished(1200), "not all is committed or owed", first)
             fewer = installation.run("topics", "grow", "--partitions", "4")
             assert (fewer.returncode, fewer.stdout) == (2, "")
             assert f"--partitions 4: {installation.topic} has 6, and Kafka takes none away" in fewer.stderr
             assert first.reasons() == second.reasons() == {}
             switch.down.clear()
-            eventually(lambda: switch.count("/dead") == 800, "what was owed does not come", first)
+            eventually(lambda: switch.count("/dead") == 1200, "what was owed does not come", first)
             assert (first.stop(), second.stop()) == (0, 0)
-        assert len(switch.delivered) == 1600
+        assert len(switch.delivered) == 2400
         assert installation.dead_letters() == []
 
 
