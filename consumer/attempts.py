@@ -15,7 +15,7 @@ from consumer.codec import Undecodable
 from consumer.cycle import Letter, Outbox
 from consumer.deadletter import DeadLetter, Stage
 from consumer.delivery import Delivery, delivery_id
-from consumer.outcome import Outcome, Verdict, outcome_of
+from consumer.outcome import Outcome, Verdict, judge_of, outcome_of
 from consumer.render import Rendered, RenderError, render, request_for
 from consumer.retry import Delays, Doubling, QuickRetries
 
@@ -97,11 +97,12 @@ class Attempts:
 
     def answered(self, delivery: Delivery, answer: Answer) -> None:
         """Take in how an attempt ended."""
-        channel = delivery.flow.channel
-        outcome = outcome_of(answer, self._clock.time(), channel.judge, channel.subscription.service.redact)
-        service = channel.subscription.service.name
-        self._metrics.attempts.add(service, outcome.verdict.value)
-        self._metrics.attempt_seconds.observe(service, answer.seconds)
+        channel, service = delivery.flow.channel, delivery.by.service
+        former = service is not channel.subscription.service  # then it says nothing of what is there now
+        judge = judge_of(service) if former else channel.judge
+        outcome = outcome_of(answer, self._clock.time(), judge, service.redact)
+        self._metrics.attempts.add(service.name, outcome.verdict.value)
+        self._metrics.attempt_seconds.observe(service.name, answer.seconds)
         if self._spans is not None:
             self._spans.ended(delivery, outcome)
         if delivery.flow.partition.gone:
@@ -110,11 +111,15 @@ class Attempts:
         if self._verbose:
             self._story.answered(delivery, outcome, answer.seconds)
         if outcome.verdict is Verdict.DELIVERED:
-            self._step_done(delivery)
+            self._step_done(delivery, former=former)
+        elif former:
+            self._dispatcher.attempt_anew(delivery)
         else:
             self._failed(delivery, outcome)
 
     def _attempt(self, delivery: Delivery) -> Attempt | None:
+        if delivery.by is not delivery.flow.channel.subscription and not self._is_wanted_still(delivery):
+            return None
         if delivery.first_attempt == 0.0:
             delivery.first_attempt = self._clock.time()
         event = delivery.event
@@ -132,6 +137,22 @@ class Attempts:
             return Attempt(delivery, None, trace)
         return Attempt(delivery, request_for(rendered, delivery.id, int(self._clock.time()), trace), trace)
 
+    def _is_wanted_still(self, delivery: Delivery) -> bool:
+        """Whether a subscription that has changed meanwhile wants it still, as it is now; if not, it is finished.
+
+        What an operator replays was asked for, and is delivered.
+        """
+        former, delivery.by = delivery.by, delivery.flow.channel.subscription
+        event = delivery.event
+        assert event is not None
+        if event.origin is event.record and not delivery.by.concerns(event.product, event.model, event.action):
+            self._metrics.deliveries.add(delivery.by.service.name, "skipped")
+            self._dispatcher.dismiss(delivery)
+            return False
+        if former.service is not delivery.by.service:
+            delivery.begin_anew()
+        return True
+
     def _render(self, delivery: Delivery) -> bool:
         """Ask the service for its requests; False if there are none, or the service failed."""
         assert delivery.event is not None
@@ -146,19 +167,23 @@ class Attempts:
             self._delivered(delivery, "skipped")
         return bool(delivery.requests)
 
-    def _step_done(self, delivery: Delivery) -> None:
+    def _step_done(self, delivery: Delivery, *, former: bool) -> None:
         delivery.step += 1
         if delivery.requests is not None and delivery.step < len(delivery.requests):
-            self._dispatcher.proceed(delivery)
+            if former:
+                self._dispatcher.attempt_anew(delivery)
+            else:
+                self._dispatcher.proceed(delivery)
             return
         now, channel = self._clock.time(), delivery.flow.channel
         assert delivery.event is not None
         self._metrics.delivery_seconds.observe(
             channel.subscription.service.name, now - delivery.event.origin.timestamp / 1000
         )
-        channel.delivered_at = now
-        if channel.breaker.succeeded() or channel.failing_since:  # it may be down since another owner's time
-            self._reopened(channel)
+        if not former:
+            channel.delivered_at = now
+            if channel.breaker.succeeded() or channel.failing_since:  # it may be down since another owner's time
+                self._reopened(channel)
         if delivery.attempts or delivery.error or delivery.replays:
             self._story.at_last(delivery)
         self._delivered(delivery, "delivered")

@@ -11,6 +11,7 @@ from consumer.outcome import judge_of
 
 if TYPE_CHECKING:
     from consumer.delivery import Delivery
+    from consumer.dispatcher import Bounds
     from consumer.flow import Flow
     from consumer.subscriptions import Subscription
     from services import RateLimit
@@ -62,15 +63,15 @@ class Tokens:
     """The rate that a destination allows: a bucket that fills steadily."""
 
     def __init__(self, limit: RateLimit, now: float) -> None:
-        self._limit = limit
+        self.limit = limit
         self._level = float(limit.burst)
         self._at = now
         self.share = 1.0  # of the rate, which other replicas use as well
 
     def take(self, now: float) -> float:
         """Take one token; returns 0, or the seconds until there is one."""
-        rate = self._limit.per_second * self.share
-        self._level = min(float(self._limit.burst), self._level + (now - self._at) * rate)
+        rate = self.limit.per_second * self.share
+        self._level = min(float(self.limit.burst), self._level + (now - self._at) * rate)
         self._at = now
         if self._level >= 1:
             self._level -= 1
@@ -80,7 +81,7 @@ class Tokens:
     @property
     def window(self) -> int:
         """How many events are worth keeping in memory: those of some seconds."""
-        return max(10, int(5 * self._limit.per_second * self.share))
+        return max(10, int(5 * self.limit.per_second * self.share))
 
 
 class Channel:
@@ -94,6 +95,7 @@ class Channel:
         "failing_since",
         "first",
         "flows",
+        "gone",
         "in_flight",
         "in_hand",
         "judge",
@@ -111,19 +113,10 @@ class Channel:
         "tokens",
     )
 
-    def __init__(self, subscription: Subscription, first: int, most: int, breaker: BreakerSettings, now: float) -> None:
-        """Begin with at most `first` attempts at once; with each delivery it may be one more, up to `most`.
-
-        So it doubles with each round trip, and a destination that hangs from the start costs no more than the first.
-        """
-        self.subscription = subscription
-        self.blocking = subscription.service.blocking
-        self.judge = judge_of(subscription.service)
-        self.first = min(first, most)
-        self.most = most
-        self.limit = self.first
+    def __init__(self, subscription: Subscription, bounds: Bounds, breaker: BreakerSettings, now: float) -> None:
         self.breaker = Breaker(breaker)
-        self.tokens = Tokens(subscription.service.rate, now) if subscription.service.rate else None
+        self.tokens: Tokens | None = None
+        self.adopt(subscription, bounds, now)
         self.live = Line(self, late=False)
         self.late = Line(self, late=True)
         self.flows: dict[Flow, None] = {}
@@ -137,7 +130,26 @@ class Channel:
         self.delivered_at = 0.0  # when something was delivered last (seconds since 1970)
         self.failing_since = 0.0  # when its destination was found down (seconds since 1970); 0 while it is not
         self.last_error = ""
-        self.off = False  # whether it is disabled: what is for it waits until somebody enables it
+        self.off = False  # whether nothing is sent for the time being: it is disabled, set aside or gone
+        self.gone = False  # whether it was taken away: nothing further is for it, and what it is owed is kept
+
+    def adopt(self, subscription: Subscription, bounds: Bounds, now: float) -> None:
+        """Be this subscription from now on: of its service are the rate, the judge, and whether it needs threads.
+
+        It begins with few attempts at once; with each delivery it may be one more, up to the bound. So it doubles with
+        each round trip, and a destination that hangs from the start costs no more than the first.
+        """
+        service = subscription.service
+        self.subscription = subscription
+        self.blocking = service.blocking
+        self.judge = judge_of(service)
+        self.most = bounds.threads_per_subscription if self.blocking else bounds.in_flight_per_subscription
+        self.first = min(bounds.first_in_flight, self.most)
+        self.limit = self.first
+        if service.rate is None:
+            self.tokens = None
+        elif self.tokens is None or self.tokens.limit != service.rate:
+            self.tokens = Tokens(service.rate, now)
 
     def start_slowly(self) -> None:
         """Begin again with few attempts at once."""
@@ -149,6 +161,11 @@ class Channel:
             if flow.owed or flow.next is not None:
                 flow.touch()
 
+    def rest_no_more(self) -> None:
+        """Forget that it was asked to wait: there is somebody else to ask."""
+        self.throttled = self.asked = False
+        self.throttles = 0
+
     @property
     def resting(self) -> bool:
         """Whether nothing may be sent now, probes apart."""
@@ -156,5 +173,5 @@ class Channel:
 
     @property
     def closed(self) -> bool:
-        """Whether it takes nothing for the time being: its destination is believed down, or it is disabled."""
+        """Whether it takes nothing for the time being: its destination is believed down, or it is off."""
         return self.breaker.open or self.off

@@ -17,6 +17,7 @@ from consumer.attempts import Attempt, Attempts, Spans
 from consumer.awaited import Awaited
 from consumer.breaker import BreakerSettings
 from consumer.catchup import CatchUp, Order
+from consumer.changeover import Changeover
 from consumer.codec import Undecodable, Unfetched
 from consumer.cycle import Cycle, Letter, Outbox, settle_states
 from consumer.deadletter import DeadLetter, Stage
@@ -106,6 +107,7 @@ class Core:
             metrics=metrics,
             notices=self._notices,
         )
+        self._changeover = Changeover(self._dispatcher, self._reading, self._notices)
         self._attempts = Attempts(
             self._dispatcher,
             self._outbox,
@@ -132,9 +134,20 @@ class Core:
         self._full = False  # whether the buffer is, with hysteresis
         self.held = False  # while nothing can be made durable, nothing new begins, and nothing is let in
 
-    def subscribe(self, router: Router) -> None:
-        """Deliver to these subscriptions; to be said before partitions are assigned."""
+    def subscribe(self, router: Router, aside: frozenset[str] = frozenset()) -> None:
+        """Deliver to these subscriptions from now on; those of them that are set `aside` wait, as if disabled.
+
+        Subscription and service are compared by identity: who has changed nothing is the same object as before. A new
+        subscription begins with the next event that is let in, one that was gone with what it is owed.
+        """
+        self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
         self._reading.route_by(router)
+        self._changeover.carry_out()
+        for partition in self._partitions.values():
+            back = [id_ for id_ in partition.orphans if self._reading.subscription(id_) is not None]
+            for id_ in back if not partition.draining else ():
+                self._load(partition, partition.orphans.pop(id_))
+        self._changeover.set_aside(self._partitions.values(), aside)
 
     # -- assignment
 
@@ -452,6 +465,7 @@ class Core:
         self._dispatcher.wake(now, self._clock.time())
         self._patience.tick(self._partitions.values(), now)
         self._story.tick()
+        self._changeover.retire()
 
     # -- cycles
 

@@ -135,10 +135,12 @@ class Outbox:
                 watermark = partition.commit(finishing.get(partition), written)
                 if prove or watermark != partition.committed or partition in involved:
                     watermarks[partition] = watermark
+        # First: who was forgotten may be back since, and owed something under the same key.
+        buried = tuple((partition, record) for partition in partitions for record in partition.tombstones.values())
+        records += [record for _, record in buried]
         records += [snapshot.record for snapshot in snapshots]
         words = tuple(self._words.values())
-        buried = tuple((partition, record) for partition in partitions for record in partition.tombstones.values())
-        records += [*words, *(record for _, record in buried)]
+        records += words
         return Cycle(letters, snapshots, tuple(records), watermarks, words, buried)
 
     def _unread(self, letters: tuple[Letter, ...]) -> dict[Partition, int]:

@@ -55,6 +55,7 @@ class Delivery:
     __slots__ = (
         "attempts",
         "begun",
+        "by",
         "covered",
         "delays",
         "due",
@@ -74,6 +75,7 @@ class Delivery:
         "requests",
         "status",
         "step",
+        "threaded",
         "ticket",
         "verdict",
         "wake_at",
@@ -92,6 +94,8 @@ class Delivery:
         self.owed = False  # whether the state of its flow holds it, or will with the next cycle
         self.covered = False  # whether that is durable (or a durable `next` says it): it holds no watermark
         self.begun = 0.0  # when the attempt under way began (monotonic)
+        self.threaded = False  # whether the attempt under way has a thread
+        self.by = flow.channel.subscription  # as it was when the event came, or when it was attempted last
         self.late = False  # whether the attempt under way counts as one of what is owed
         self.read_again = False  # whether its event was
         self.wake_at = 0.0  # while it waits (monotonic)
@@ -108,6 +112,7 @@ class Delivery:
     def attach(self, event: Event, replays: int, *, again: bool = False) -> None:
         """Take the event in, read live or `again`; its record counts as held once more."""
         self.event = event
+        self.by = self.flow.channel.subscription
         self.replays = replays
         self.id = delivery_id(event.origin, self.flow.channel.subscription.id)
         event.holders += 1
@@ -119,9 +124,14 @@ class Delivery:
         """Let the event go, and with it what the service made of it: another attempt begins with the first request."""
         event = self.event
         if event is not None:
-            self.event = self.requests = None
-            self.step = 0
+            self.event = None
+            self.begin_anew()
             event.release()
             if self.read_again:
                 self.read_again = False
                 self.flow.freed()
+
+    def begin_anew(self) -> None:
+        """Forget what the service made of the event: the next attempt asks it again, and sends the first request."""
+        self.requests = None
+        self.step = 0

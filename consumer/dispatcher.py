@@ -52,6 +52,7 @@ class Dispatcher:
         self._breaker = breaker or BreakerSettings()
         self.channels: dict[str, Channel] = {}
         self._off: set[str] = set()  # ids of subscriptions that are disabled
+        self._aside: frozenset[str] = frozenset()  # ids of those that are set aside
         self._live: deque[Line] = deque()  # those with something ready and room for it, each once: they take turns
         self._late: deque[Line] = deque()
         self._probes: deque[Delivery] = deque()
@@ -80,15 +81,19 @@ class Dispatcher:
         """Return what is known of a subscription."""
         channel = self.channels.get(subscription.id)
         if channel is None:
-            bounds = self._bounds
-            blocking = subscription.service.blocking
-            most = bounds.threads_per_subscription if blocking else bounds.in_flight_per_subscription
-            channel = Channel(subscription, bounds.first_in_flight, most, self._breaker, self._now)
-            if channel.tokens is not None:
-                channel.tokens.share = self._share
-            channel.off = subscription.id in self._off
+            channel = Channel(subscription, self._bounds, self._breaker, self._now)
+            self._share_rate(channel)
+            self._switch(channel)
             self.channels[subscription.id] = channel
         return channel
+
+    def _switch(self, channel: Channel) -> None:
+        id_ = channel.subscription.id
+        channel.off = channel.gone or id_ in self._off or id_ in self._aside
+
+    def _share_rate(self, channel: Channel) -> None:
+        if channel.tokens is not None:
+            channel.tokens.share = self._share
 
     def flow(self, partition: Partition, subscription: Subscription) -> Flow:
         """Return the flow of a subscription in a partition."""
@@ -112,8 +117,7 @@ class Dispatcher:
         """Take in which share of all partitions this replica reads: of declared rates it takes as much."""
         self._share = share
         for channel in self.channels.values():
-            if channel.tokens is not None:
-                channel.tokens.share = share
+            self._share_rate(channel)
 
     # -- deliveries in
 
@@ -200,13 +204,11 @@ class Dispatcher:
             partition.flying += 1
             if delivery.offset > partition.attempted:
                 partition.attempted = delivery.offset
-            self._begun(delivery.flow.channel)
+            channel = delivery.flow.channel
+            channel.in_flight += 1
+            delivery.threaded = channel.blocking
+            self._threads += delivery.threaded
             yield delivery
-
-    def _begun(self, channel: Channel) -> None:
-        channel.in_flight += 1
-        if channel.blocking:
-            self._threads += 1
 
     def _next_probe(self) -> Delivery | None:
         for _ in range(len(self._probes)):
@@ -304,6 +306,22 @@ class Dispatcher:
         else:
             self._make_ready(delivery)
 
+    def attempt_anew(self, delivery: Delivery) -> None:
+        """End an attempt that says nothing: it was one at what its subscription was formerly."""
+        self._end_attempt(delivery)
+        self._probe_no_more(delivery)
+        delivery.begin_anew()
+        if delivery.owed or delivery.flow.channel.closed:
+            delivery.flow.owe(delivery)
+            delivery.flow.want(delivery)
+        else:
+            self._make_ready(delivery)
+
+    def dismiss(self, delivery: Delivery) -> None:
+        """End an attempt that is not made after all, and its delivery."""
+        self._end_attempt(delivery)
+        self.settle(delivery)
+
     def delivered(self, delivery: Delivery) -> None:
         """End an attempt and its delivery."""
         channel = delivery.flow.channel
@@ -374,25 +392,81 @@ class Dispatcher:
         channel = self.channels.get(id_)
         if channel is None or channel.off:
             return
-        channel.off = True
-        self._end_probe(channel)
-        self.shut(channel)
+        self._stop(channel)
         for flow in channel.flows:
             if flow.next is None and flow.hand and not flow.partition.draining:
                 flow.fall_behind(flow.partition.position)
+
+    def _stop(self, channel: Channel) -> None:
+        """Send nothing more for the time being; what is in hand is owed."""
+        channel.off = True
+        self._end_probe(channel)
+        self.shut(channel)
 
     def enable(self, id_: str) -> None:
         """Let a subscription go on from where it stopped, and attempt at once what waits for another try."""
         self._off.discard(id_)
         channel = self.channels.get(id_)
-        if channel is None:
-            return
-        channel.off = False
+        if channel is not None and not channel.gone:
+            self._switch(channel)
+            self._try_now(channel)
+
+    def _try_now(self, channel: Channel) -> None:
+        """Believe a destination to be up, as far as nothing else keeps anything from being sent to it."""
         channel.breaker.doubt()
         channel.failing_since, channel.last_error = 0.0, ""
         self._end_probe(channel)
         channel.touch()
         self.resume(channel)
+
+    def become(self, channel: Channel, subscription: Subscription) -> None:
+        """Let a subscription be what it is now; where its service or its options are others, it is tried at once."""
+        anew = channel.gone or subscription.service is not channel.subscription.service
+        channel.gone = False
+        self._switch(channel)
+        if not anew:
+            channel.subscription = subscription
+            return
+        channel.adopt(subscription, self._bounds, self._now)
+        channel.rest_no_more()
+        self._share_rate(channel)
+        self._try_now(channel)
+        for flow in channel.flows:
+            self.hurry(flow)
+
+    def set_aside(self, ids: frozenset[str]) -> frozenset[str]:
+        """Let these subscriptions wait, and none else that was set aside before; returns who was not yet."""
+        newly, self._aside = ids - self._aside, ids
+        for channel in self.channels.values():
+            was_off = channel.off
+            self._switch(channel)
+            if channel.off and not was_off:
+                self._stop(channel)
+            elif was_off and not channel.off:
+                self._try_now(channel)
+        return newly
+
+    def remove(self, channel: Channel) -> None:
+        """Send nothing more of a subscription that is gone: what it has in hand is owed, and nothing else comes."""
+        if channel.gone:
+            return
+        channel.gone = True
+        self._stop(channel)
+        for flow in channel.flows:
+            if flow.partition.blocked_on is flow:
+                flow.partition.blocked_on = None
+
+    def retire(self, flow: Flow) -> None:
+        """Drop what a flow has in hand: all of it is durably owed, and nothing of it under way."""
+        channel, partition = flow.channel, flow.partition
+        channel.in_hand -= len(flow.hand)
+        del channel.flows[flow]
+        flow.retire()
+        partition.flows.pop(channel.subscription.id)
+
+    def dismantle(self, channel: Channel) -> None:
+        """Forget a subscription that is gone and has nothing in hand."""
+        self.channels.pop(channel.subscription.id)
 
     def hurry(self, flow: Flow) -> None:
         """Have attempted at once what is owed and waits for its due time."""
@@ -550,11 +624,19 @@ class Dispatcher:
         delivery.flow.partition.flying -= 1
         self.in_flight -= 1
         self.late_in_flight -= delivery.late
-        if channel.blocking:
+        if delivery.threaded:  # whatever its subscription has become meanwhile
+            delivery.threaded = False
             self._threads -= 1
-            if self._short_of_threads:
-                self._requeue(self._short_of_threads.popleft())
+            self._give_thread_away()
         self._requeue(channel)
+
+    def _give_thread_away(self) -> None:
+        """Let the first go on that is short of threads and has any use for one."""
+        while self._short_of_threads:
+            channel = self._short_of_threads.popleft()
+            self._requeue(channel)
+            if channel.live.queued or channel.late.queued:
+                return
 
     def end_without_effect(self, delivery: Delivery) -> None:
         """End an attempt whose partition is gone: its next owner attempts it again."""

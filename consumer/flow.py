@@ -293,6 +293,15 @@ class Flow:
         self.probing = False
         self.touch()
 
+    def retire(self) -> None:
+        """Leave its partition: what is owed is durable, and waits there for somebody to take it over."""
+        partition = self.partition
+        partition.owed -= self.owed
+        partition.reading.pop(self, None)
+        for delivery in self.hand.values():
+            delivery.detach()
+            delivery.place = Place.DONE
+
     def touch(self) -> None:
         """Note that what is owed has changed: its state has to be written."""
         self.version += 1
@@ -340,7 +349,7 @@ class Flow:
     def freed(self) -> None:
         """Take in that one event less that was read again is in memory: there is room for another one."""
         self.bodies -= 1
-        if self.needs and not self.partition.gone:
+        if self.needs and not self.partition.gone and not self.channel.gone:
             self.partition.reading[self] = None
 
     def wanted(self, most: int) -> list[int]:

@@ -58,6 +58,10 @@ class Subscription:
         """Return whether it wants such events, whatever their product."""
         return matches(self.service.events if self.events is None else self.events, model, action)
 
+    def concerns(self, product: int, model: str, action: str) -> bool:
+        """Return whether it wants such events of a product."""
+        return self.product in (None, product) and self.wants(model, action)
+
 
 def load_subscriptions(
     path: str | Path, environ: Mapping[str, str], services: Services | None = None
