@@ -1,21 +1,29 @@
-"""The directory: where subscriptions stand in a topic, it is read whole, and what cannot be used is told of."""
+"""The directory: where subscriptions stand in a topic, it is read whole, then followed; what cannot be used is told."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from consumer.entries import Entries, Refusal, nobody, read_entries
+from consumer.entries import Book, Entries, Refusal, nobody
 from consumer.errors import KeysMissing
+from consumer.event import TopicPartition
 from consumer.logs import get_logger
+from consumer.reload import Found
 
 if TYPE_CHECKING:
-    from consumer.broker import Broker
+    from consumer.broker import Broker, LogReader
+    from consumer.event import Record
     from consumer.health import Health
     from consumer.metrics import Metrics
     from consumer.sealed import Seal
-    from consumer.subscriptions import Services, Subscription
+    from consumer.subscriptions import Services
 
 TOLD = 20  # records set aside that are named one by one
+INTERVAL = 0.5  # seconds between two looks
+ANSWER_TIME = 5.0  # seconds
+BATCH = 500  # records read at once
 
 
 class Directory:
@@ -37,37 +45,83 @@ class Directory:
         `refusal` says of a service why it may not be used, "" where it may.
         """
         self.topic = topic
+        self.name = f"kafka:{topic}"
         self._broker = broker
-        self._seal = seal
-        self._services = services
-        self._refusal = refusal
+        self._known = seal, services, refusal
+        self._book = Book(*self._known)
         self._health = health
-        self._aside = 0
+        self._reader: LogReader | None = None
+        self._next: dict[int, int] = {}  # by partition, up to where it is known
+        self._aside: dict[str, str] = {}
         self._log = get_logger("subscriptions")
-        metrics.set_aside.read_from(lambda: self._aside)
+        metrics.set_aside.read_from(lambda: len(self._aside))
 
-    def read(self) -> tuple[Subscription, ...]:
+    async def wait(self) -> None:
+        """Wait until there may be something new."""
+        await asyncio.sleep(INTERVAL)
+
+    async def close(self) -> None:
+        """Do nothing: there is nobody to be told."""
+
+    def read(self) -> Found:
         """Return the subscriptions that the topic holds now. Raises BrokerError.
 
         A record that cannot be used is set aside: the others are not to wait for it. But where none of the sealed ones
         can be opened, it is the keys that are wrong, and KeysMissing is raised: to go on without all of them would have
         events committed that nobody got.
         """
-        entries = read_entries(self._broker.read(self.topic), self._seal, self._services, self._refusal)
+        self._book = Book(*self._known)
+        self._next = dict.fromkeys(range(self._broker.partitions(ANSWER_TIME).get(self.topic, 1)), 0)
+        self._book.take(map(self._noted, self._broker.read(self.topic)))
+        found = self._found()
+        self._log.info("subscriptions read", topic=self.topic, subscriptions=len(found.subscriptions))
+        return found
+
+    def look(self, *, anew: bool = False) -> Found | None:
+        """Return what the topic holds if anything was written since it was read last, or `anew`; None if not.
+
+        Raises BrokerError, and KeysMissing as `read` does.
+        """
+        news = list(self._news())
+        if not news and not anew:
+            return None
+        self._book.take(map(self._noted, news))
+        return self._found()
+
+    def _news(self) -> Iterator[Record]:
+        if self._reader is None:
+            self._reader = self._broker.log_reader()
+        for partition, offset in self._next.items():
+            chunk = self._reader.read(TopicPartition(self.topic, partition), offset, BATCH, ANSWER_TIME)
+            while chunk.records:
+                yield from chunk.records
+                chunk = self._reader.read(TopicPartition(self.topic, partition), chunk.next, BATCH, ANSWER_TIME)
+
+    def _noted(self, record: Record) -> Record:
+        """Note that a record is known: what is read before an error is not read again."""
+        self._next[record.partition] = record.offset + 1
+        return record
+
+    def _found(self) -> Found:
+        entries = self._book.entries()
         if entries.locked:
             raise KeysMissing(
                 f"none of the {entries.locked} sealed subscription(s) of {self.topic} can be opened:"
                 " does SPRINTLY_OPTIONS_KEY hold the right keys?"
             )
         self._tell(entries)
-        return entries.subscriptions
+        return Found(entries.subscriptions, frozenset(entries.aside))
 
     def _tell(self, entries: Entries) -> None:
-        self._log.info("subscriptions read", topic=self.topic, subscriptions=len(entries.subscriptions))
-        problems = entries.problems
-        self._aside = len(problems)
-        told = problems[:TOLD] + [f"and {len(problems) - TOLD} more"] * (len(problems) > TOLD)
-        for sentence in told:
+        """Log what is newly set aside, and have `/readyz` tell all of it."""
+        former, self._aside = self._aside, dict(entries.aside)
+        new = [f"subscription {name}: {why}" for name, why in self._aside.items() if former.get(name) != why]
+        for sentence in _cut(new):
             self._log.error("a subscription is set aside", problem=sentence)
-        detail = f"{len(problems)} record(s) of {self.topic} are set aside: " + "; ".join(told)
+        problems = entries.problems
+        detail = f"{len(problems)} record(s) of {self.topic} are set aside: " + "; ".join(_cut(problems))
         self._health.note("subscriptions", detail if problems else "")
+
+
+def _cut(problems: list[str]) -> list[str]:
+    return problems[:TOLD] + [f"and {len(problems) - TOLD} more"] * (len(problems) > TOLD)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
@@ -119,19 +120,45 @@ def read_entries(
     records: Iterable[Record], seal: Seal | None, services: Services, refusal: Refusal = nobody
 ) -> Entries:
     """Return what all records of the topic amount to; `refusal` says why a service is not for use, if it is not."""
-    subscriptions: list[Subscription] = []
-    aside: dict[str, str] = {}
-    opened, locked = 0, 0
-    for name, record in latest(records).items():
-        found = _read(record, seal, services)
-        locked += found.locked
-        opened += found.sealed and not found.locked
-        refused = next(filter(None, (refusal(type(each.service)) for each in found.subscriptions)), "")
-        if not refused:
-            subscriptions += found.subscriptions
-        if reason := refused or found.reason:
-            aside[name] = reason
-    return Entries(tuple(subscriptions), aside, 0 if opened else locked)
+    book = Book(seal, services, refusal)
+    book.take(records)
+    return book.entries()
+
+
+class Book:
+    """What the topic holds, as far as it was read: each record is read once, and what it makes stays the same."""
+
+    def __init__(self, seal: Seal | None, services: Services, refusal: Refusal = nobody) -> None:
+        self._seal = seal
+        self._services = services
+        self._refusal = refusal
+        self._found: dict[bytes | None, tuple[str, _Found]] = {}
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take in the next records, of which the last of each key counts."""
+        last: dict[bytes | None, Record] = {}
+        for record in records:  # those of one key are in one partition, and so in order
+            last[record.key] = record
+        for key, record in last.items():
+            if record.value is None:
+                self._found.pop(key, None)
+            else:
+                self._found[key] = _name(record), self._read(record)
+
+    def entries(self) -> Entries:
+        """Return what all that was taken in amounts to."""
+        found = dict(sorted(self._found.values(), key=itemgetter(0)))
+        opened = any(each.sealed and not each.locked for each in found.values())
+        return Entries(
+            tuple(subscription for each in found.values() for subscription in each.subscriptions),
+            {name: each.reason for name, each in found.items() if each.reason},
+            0 if opened else sum(each.locked for each in found.values()),
+        )
+
+    def _read(self, record: Record) -> _Found:
+        found = _read(record, self._seal, self._services)
+        refused = next(filter(None, (self._refusal(type(each.service)) for each in found.subscriptions)), "")
+        return found._replace(subscriptions=(), reason=refused) if refused else found
 
 
 class _Found(NamedTuple):

@@ -204,6 +204,16 @@ class Metrics(Collector):
         self.not_ready = Gauges("not_ready", "1 for each check that makes the replica unready.", ["check"])
         self.build_info = Gauges("build_info", "1, with the version that runs.", ["version"])
         self.build_info.replace({(version(DISTRIBUTION),): 1})
+        # Subscriptions that change while it runs.
+        self.configuration_generation = Gauge(
+            "configuration_generation", "Which subscriptions are active: 1 for those of the start, 1 more each change."
+        )
+        self.configuration_reloads = Counter(
+            "configuration_reloads", "Changed subscriptions: accepted, unchanged or refused.", ["result"]
+        )
+        self.configuration_refused = Gauge(
+            "configuration_refused", "1 while the subscriptions that are there are refused, and former ones active."
+        )
         # Kafka: how outcomes become durable, and how partitions move.
         self.lag = Gauges(
             "lag_records",

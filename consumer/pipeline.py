@@ -29,10 +29,10 @@ from consumer.event import Record, TopicPartition
 from consumer.fetcher import SchemaFetcher, SchemaSource
 from consumer.intake import Intake
 from consumer.peak import Peak
+from consumer.reload import Reload
 from consumer.reminder import Reminder
 from consumer.retention import Retention
 from consumer.retry import Doubling
-from consumer.router import Router
 from consumer.scanner import Scanner
 from consumer.tail import Tail
 from consumer.takeover import TakeOver
@@ -40,9 +40,10 @@ from consumer.takeover import TakeOver
 if TYPE_CHECKING:
     from consumer.clock import Clock
     from consumer.delivery import Delivery
-    from consumer.directory import Directory
     from consumer.health import Health
     from consumer.metrics import Metrics
+    from consumer.reload import Source
+    from consumer.subscriptions import Subscription
     from consumer.tracecontext import TraceContext
     from consumer.transport import Transport
     from consumer.wire import Answer
@@ -106,7 +107,8 @@ class Pipeline:
         *,
         workers: Workers | None = None,
         schemas: SchemaSource | None = None,
-        directory: Directory | None = None,
+        source: Source | None = None,
+        active: Sequence[Subscription] | None = None,
         timing: Timing = Timing(),
         clock: Clock,
         health: Health,
@@ -115,15 +117,15 @@ class Pipeline:
         """Read and write `topics`.
 
         `schemas` is what the core's codec may refer to: a schema registry, where there is one. `workers` run blocking
-        services; without them there must be none. `directory` is where the core's subscriptions are read before
-        anything begins; without it, the core has them already.
+        services; without them there must be none. `source` is where subscriptions stand and may change: `active` are
+        those of it that the core has already, without which they are read before anything begins. Without a source the
+        core's subscriptions stay as they are.
         """
         self._core = core
         self._broker = broker
         self._transport = transport
         self._topics = topics
         self._workers = workers
-        self._directory = directory
         self._timing = timing
         self._clock = clock
         self._health = health
@@ -151,6 +153,9 @@ class Pipeline:
                 health=health,
                 metrics=metrics,
             )
+        self._reload: Reload | None = None
+        if source is not None:
+            self._reload = Reload(core, source, active, self._soon, clock=clock, health=health, metrics=metrics)
         self._log = structlog.get_logger("pipeline")
         self._writer: Writer | None = None
         self._cycle_thread = ThreadPoolExecutor(1, "cycle")
@@ -184,6 +189,8 @@ class Pipeline:
         self._health.set("start", "not started yet")
         if await self._patiently(self._what_is_missing) and await self._patiently(self._read_subscriptions):
             await self._work()
+        if self._reload is not None:
+            self._reload.close()
         self._cycle_thread.shutdown(wait=False)
         await self._transport.aclose()
         if self._workers is not None:
@@ -194,6 +201,11 @@ class Pipeline:
     def stop(self) -> None:
         """Begin the orderly end: take nothing in, finish what was begun, commit, leave the group."""
         self._stopping.set()
+
+    def reload(self) -> None:
+        """Have the subscriptions read again, whether or not they seem to have changed."""
+        if self._reload is not None:
+            self._reload.now()
 
     async def _work(self) -> None:
         core, broker, topics = self._core, self._broker, self._topics
@@ -218,6 +230,7 @@ class Pipeline:
         works = [self._cycles(), self._watch(), self._count_partitions(), retention.run(), self._tail.run()]
         works += [self._ends.run()]
         works += [self._fetcher.run()] if self._fetcher else []
+        works += [self._reload.run()] if self._reload else []
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -525,8 +538,13 @@ class Pipeline:
 
     async def _what_is_not_allowed(self) -> str:
         look = partial(self._broker.lacking, member=True)
-        rights = {**self._topics.rights, **({self._directory.topic: ("Read",)} if self._directory else {})}
+        rights = {**self._topics.rights, **dict.fromkeys(self._subscriptions_topics, ("Read",))}
         return "; ".join(await self._ask(look, rights, AGAIN))
+
+    @property
+    def _subscriptions_topics(self) -> tuple[str, ...]:
+        """The topic in which subscriptions stand, where they stand in one."""
+        return (self._reload.topic,) if self._reload is not None and self._reload.topic else ()
 
     async def _patiently(self, attempt: Callable[[], Awaitable[str]]) -> bool:
         """Attempt something with Kafka until there is no trouble; False if it was told to stop before."""
@@ -557,7 +575,7 @@ class Pipeline:
         self._partitions_there = there.get(self._topics.events, 0)
         if not_allowed := await self._what_is_not_allowed():  # then topics cannot even be seen
             return not_allowed
-        wanted = {*self._topics, *([self._directory.topic] if self._directory else [])}
+        wanted = {*self._topics, *self._subscriptions_topics}
         missing = sorted(wanted - set(there))
         if missing:
             return f"no topic {', '.join(missing)}: `sprintly-services topics create` makes what is missing"
@@ -572,13 +590,12 @@ class Pipeline:
         return ""
 
     async def _read_subscriptions(self) -> str:
-        if self._directory is None:
+        if self._reload is None:
             return ""
         try:
-            subscriptions = await self._ask(self._directory.read)
+            await self._reload.begin()
         except (BrokerError, KeysMissing) as error:
             return f"the subscriptions cannot be read: {error}"
-        self._core.subscribe(Router(subscriptions))
         return ""
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:

@@ -38,10 +38,11 @@ class Sources(Protocol):
 class Local:
     """An environment and the files of this machine: for what its own operator wrote."""
 
-    def __init__(self, environ: Mapping[str, str], folder: Path = Path()) -> None:
-        """Look variables up in `environ`; paths are relative to `folder`."""
+    def __init__(self, environ: Mapping[str, str], folder: Path = Path(), opened: set[Path] | None = None) -> None:
+        """Look variables up in `environ`; paths are relative to `folder`. `opened` gets those that are referred to."""
         self._environ = environ
         self._folder = folder
+        self._opened = set() if opened is None else opened
 
     def variable(self, name: str) -> str:
         """Return the value of a variable that is set."""
@@ -51,6 +52,7 @@ class Local:
 
     def file(self, path: str, written: str) -> str:
         """Return a file's text, UTF-8, without the line's end that most editors leave after it."""
+        self._opened.add(self._folder / path)
         try:
             text = _read(self._folder / path).decode("utf-8").removesuffix("\n").removesuffix("\r")
             problem = "is empty" if not text else "is not text" if "\0" in text else ""

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from consumer.errors import ConfigurationError
-from consumer.subscriptions import ID
+from consumer.subscriptions import ID, entry_of
 
 if TYPE_CHECKING:
     from consumer.control import Words
     from consumer.state import State
     from consumer.subscriptions import Subscription
-
-DIVIDER = "#"  # between the id in the file and the destination, in the ids of one that has several
 
 
 class Roster:
@@ -50,11 +48,11 @@ class Roster:
         if given in self.ids:
             return [given]
         found = [id_ for id_ in self.ids if id_.startswith(given)]
-        if found and len({id_.partition(DIVIDER)[0] for id_ in found}) == 1:
+        if found and len({entry_of(id_) for id_ in found}) == 1:
             return found
         if found:
             raise ConfigurationError(f"several subscriptions begin with {given}: {', '.join(found)}")
-        if self.subscriptions is None and ID.fullmatch(given.partition(DIVIDER)[0]):
+        if self.subscriptions is None and ID.fullmatch(entry_of(given)):
             return [given]  # whoever has the file knows it, or not
         close = difflib.get_close_matches(given, self.ids, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -62,7 +60,7 @@ class Roster:
 
     def standing(self, id_: str) -> str:
         """Return how a subscription stands: enabled, disabled (by a word, or where it stands), set aside, or gone."""
-        if id_.partition(DIVIDER)[0] in self.aside:
+        if entry_of(id_) in self.aside:
             return "set aside"
         if self.subscriptions is not None and id_ not in self.subscriptions:
             return "gone"

@@ -30,7 +30,8 @@ _T = TypeVar("_T")
 
 FIELDS = ("id", "product", "service", "events", "options", "order", "enabled")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
-"""`#` is not in it: it divides the id in the file from the destination in the ids made of it."""
+DIVIDER = "#"
+"""It is in no `ID`: it divides the id in the file from the destination in the ids made of it."""
 LARGEST = 32 * 1024 * 1024
 """Bytes of a file: 100,000 subscriptions of 300 bytes each."""
 MOST_TOLD = 100
@@ -64,15 +65,20 @@ class Subscription:
 
 
 def load_subscriptions(
-    path: str | Path, environ: Mapping[str, str], services: Services | None = None
+    path: str | Path,
+    environ: Mapping[str, str],
+    services: Services | None = None,
+    *,
+    opened: set[Path] | None = None,
 ) -> tuple[Subscription, ...]:
     """Return the subscriptions of a YAML file; raises ConfigurationError with everything that is wrong.
 
     `environ` is where variables in options are looked up, paths in them are relative to the file's folder; `services`
-    are all that are available unless given.
+    are all that are available unless given. `opened` gets the paths of files that options refer to.
     """
     text = _read(path, _FILE, "; SPRINTLY_SUBSCRIPTIONS says which one is read")
-    return parse_subscriptions(text, environ, services, source=str(path), folder=Path(path).parent)
+    sources = Local(environ, Path(path).parent, opened)
+    return _subscriptions(_entries(text, sources, services, str(path)))
 
 
 def read_file(path: str | Path) -> str:
@@ -141,8 +147,12 @@ def parse_subscriptions(
     Each sentence begins with `source` and names the subscription, by its position where it has no usable id, and the
     field. No sentence holds a value of an option, of the environment or of a file.
     """
-    entries = parse_entries(text, environ, services, source=source, folder=folder)
-    return tuple(subscription for entry in entries for subscription in entry.subscriptions)
+    return _subscriptions(parse_entries(text, environ, services, source=source, folder=folder))
+
+
+def entry_of(id_: str) -> str:
+    """Return the id that a subscription has where it was written, without its destination."""
+    return id_.partition(DIVIDER)[0]
 
 
 class Entry(NamedTuple):
@@ -164,13 +174,21 @@ def parse_entries(
     folder: Path,
 ) -> tuple[Entry, ...]:
     """Return the items of a YAML text; raises ConfigurationError as `parse_subscriptions` does."""
+    return _entries(text, Local(environ, folder), services, source)
+
+
+def _entries(text: str, sources: Sources, services: Services | None, source: str) -> tuple[Entry, ...]:
     document, problems = read_yaml(text)
-    reader = _Reader(Local(environ, folder), available() if services is None else services)
+    reader = _Reader(sources, available() if services is None else services)
     if document is not None or not problems:
         reader.read(document)
     if problems := [*problems, *reader.problems]:
         raise _wrong(source, problems)
     return tuple(reader.entries)
+
+
+def _subscriptions(entries: Iterable[Entry]) -> tuple[Subscription, ...]:
+    return tuple(subscription for entry in entries for subscription in entry.subscriptions)
 
 
 def read_entry(fields: dict[Any, Any], sources: Sources, services: Services) -> tuple[Entry, list[str]]:
@@ -362,7 +380,7 @@ def _destinations(options: ServiceOptions, values: dict[Any, Any]) -> Iterator[t
         return
     for destination in getattr(options, name):
         digest = sha256(str(reveal(destination)).encode()).hexdigest()[:8]
-        yield f"#{digest}", options.model_copy(update={name: (destination,)})
+        yield f"{DIVIDER}{digest}", options.model_copy(update={name: (destination,)})
 
 
 def _top(field: str) -> str:

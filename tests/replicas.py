@@ -20,6 +20,7 @@ from consumer.fetcher import SchemaSource
 from consumer.health import Health
 from consumer.metrics import Metrics
 from consumer.pipeline import Pipeline, Timing, Topics
+from consumer.reload import Source
 from consumer.router import Router
 from consumer.sealed import Seal
 from consumer.state import Owed, latest_states
@@ -80,17 +81,18 @@ class Replica:
         workers: Workers | None = None,
         topic: str | None = None,
         seal: Seal | None = None,
+        source: Source | None = None,
         verbose: bool = False,
         spans: Spans | None = None,
     ) -> None:
-        """Subscriptions are those given, or read from `topic` at the start."""
+        """Subscriptions are those given, which may change in `source`, or read from `topic` at the start."""
         clock = SystemClock()
         self.health, self.metrics = Health(clock.monotonic), Metrics()
-        directory = None
         if topic is not None:
-            directory = Directory(broker, topic, seal, {"ping": Ping}, health=self.health, metrics=self.metrics)
+            source = Directory(broker, topic, seal, {"ping": Ping}, health=self.health, metrics=self.metrics)
+        active = None if topic is not None else tuple(subscriptions or [subscription("a")])
         codec = Codec(registry=True) if schemas else CODEC
-        router = Router([] if topic is not None else subscriptions or [subscription("a")])
+        router = Router(active or ())
         core = Core(settings or CoreSettings(), codec, router, clock, self.metrics, verbose=verbose, spans=spans)
         self.pipeline = Pipeline(
             core,
@@ -99,7 +101,8 @@ class Replica:
             Topics(TOPIC, REPLAYS, LETTERS, STATES, CONTROL),
             workers=workers,
             schemas=schemas,
-            directory=directory,
+            source=source,
+            active=active,
             timing=timing,
             clock=clock,
             health=self.health,

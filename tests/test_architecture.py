@@ -19,6 +19,7 @@ WRAPPED = {
     "apprise": ("services._apprise",),
     "cryptography": ("consumer.sealed",),
     "opentelemetry": ("consumer.tracing",),
+    "watchfiles": ("consumer.watch",),
 }
 
 

@@ -64,12 +64,15 @@ def test_a_service_that_no_guard_covers_is_off_unless_it_is_allowed(here: Instal
     options.write_text('urls: "json://127.0.0.1:1/"')
 
     refused = sentence(here, "consume").splitlines()[-1]
+    checked = sentence(here, "subscriptions", "check")
     tried = sentence(here, "services", "test", "apprise", "--options", str(options))
 
     why = "the service apprise connects in ways that the rules about addresses cannot wholly cover; "
     how = "SPRINTLY_EGRESS_UNGUARDED=apprise allows it all the same"
     assert refused.endswith(f": subscription push: {why}{how}")
+    assert checked.endswith(f"subscriptions.yaml: subscription push: {why}{how}")
     assert tried.endswith(why + how)
+    assert here.run("subscriptions", "check", SPRINTLY_EGRESS_UNGUARDED="apprise").returncode == 0
 
 
 def test_a_payload_that_does_not_fit_is_named_by_file_and_path_and_nothing_is_sent(here: Installation) -> None:

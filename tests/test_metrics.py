@@ -161,7 +161,7 @@ def test_every_metric_has_a_help_text_and_two_objects_share_nothing() -> None:
     one.cycles.add("durable")
     assert two.cycles.value("durable") == 0
     families = [family for family in one.registry.collect() if family.name.startswith("sprintly_")]
-    assert len(families) == 30
+    assert len(families) == 33
     assert all(family.documentation.endswith(".") for family in families)
 
 

@@ -14,7 +14,6 @@ import uvloop
 from consumer.cli.process import allow_many_connections, collect_garbage_rarely, give_memory_back
 from consumer.cli.wiring import kafka, load_settings, pipeline, subscribed, tracing
 from consumer.clock import SystemClock
-from consumer.directory import Directory
 from consumer.health import Health, HealthServer
 from consumer.logs import get_logger
 from consumer.metrics import Metrics
@@ -28,11 +27,13 @@ def consume(config: Path | None) -> None:
 
     Runs until SIGTERM or Ctrl-C: then it takes nothing more in, finishes what is in flight, commits, and leaves the
     group. A second signal ends it at once; what was not committed is delivered again by another replica.
+
+    Subscriptions that change are taken in while it runs, by themselves; SIGHUP has them read again in any case.
     """
     settings = load_settings(config)
     cluster = kafka(settings)
     health, metrics = Health(SystemClock().monotonic), Metrics()
-    subscriptions = subscribed(settings, cluster, health, metrics)
+    source, subscriptions = subscribed(settings, cluster, health, metrics)
     spans = tracing(settings)
     get_logger("consume").info(
         "starting",
@@ -40,19 +41,24 @@ def consume(config: Path | None) -> None:
         group_id=settings.group_id,
         topic=settings.topic,
         schema_registry=str(settings.schema_registry_url or "none"),
-        subscriptions=subscriptions.topic if isinstance(subscriptions, Directory) else len(subscriptions),
+        subscriptions=source.topic if subscriptions is None else len(subscriptions),
     )
     allow_many_connections(settings.max_in_flight)
     collect_garbage_rarely()
     give_memory_back()
-    replica = pipeline(settings, cluster, subscriptions, health, metrics, spans)
+    replica = pipeline(settings, cluster, subscriptions, health, metrics, source, spans)
     with ExitStack() as stack:
         if spans is not None:
             stack.callback(spans.close)
         if settings.http is not None:
             server = stack.enter_context(HealthServer(settings.http, health, metrics))
             get_logger("consume").info("serving metrics and health", host=settings.http.host, port=server.port)
-        uvloop.run(run_until_signalled(replica))
+        uvloop.run(_run(replica))
+
+
+async def _run(replica: Pipeline) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, replica.reload)
+    await run_until_signalled(replica)
 
 
 async def run_until_signalled(replica: Pipeline) -> None:

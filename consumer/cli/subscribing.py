@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consumer.cli.wiring import entries, kafka, load_settings, seal
+from consumer.cli.wiring import entries, kafka, load_settings, refusal, seal
 from consumer.entries import latest, read_entries, read_fields, write_entry, write_fields, write_removal
 from consumer.errors import ConfigurationError, SprintlyError
 from consumer.event import Record
 from consumer.settings.values import KafkaTopic
 from consumer.subscriptions import ID, available, parse_entries, read_file
+from consumer.subscriptions_file import refused
 
 if TYPE_CHECKING:
     from consumer.broker import Broker
@@ -43,7 +44,10 @@ def check(config: Path | None, file: str | None) -> None:
             raise ConfigurationError(*(f"{place}: {problem}" for problem in found.problems))
         count = len(found.subscriptions)
     else:
-        count = sum(len(entry.subscriptions) for entry in _read(file or str(place)))
+        found_there = [each for entry in _read(file or str(place)) for each in entry.subscriptions]
+        if problems := refused(found_there, refusal(settings)):
+            raise ConfigurationError(*(f"{_name(file or str(place))}: {problem}" for problem in problems))
+        count = len(found_there)
     click.echo(f"{place if file is None else _name(file)}: {count} subscription(s), and nothing is wrong with them")
 
 

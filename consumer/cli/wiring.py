@@ -31,16 +31,18 @@ from consumer.settings import Settings, unknown_variables
 from consumer.settings.values import KafkaTopic
 from consumer.state import latest_states
 from consumer.subscriptions import available, load_subscriptions
+from consumer.subscriptions_file import SubscriptionsFile
 from consumer.transport import Transport
 from consumer.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from consumer.attempts import Spans
     from consumer.broker import Broker
     from consumer.health import Health
     from consumer.metrics import Metrics
+    from consumer.reload import Source
     from consumer.sealed import Seal
     from consumer.state import State
     from consumer.subscriptions import Subscription
@@ -109,10 +111,11 @@ def roster(settings: Settings, broker: Broker) -> Roster:
 
 def entries(settings: Settings, broker: Broker, topic: str) -> Entries:
     """Return what the subscriptions topic holds. Raises BrokerError, ConfigurationError."""
-    return read_entries(broker.read(topic), seal(settings), available(), _refusal(settings))
+    return read_entries(broker.read(topic), seal(settings), available(), refusal(settings))
 
 
-def _refusal(settings: Settings) -> Refusal:
+def refusal(settings: Settings) -> Refusal:
+    """Return what says of a service why it may not be used."""
     return partial(unguarded, allowed=settings.egress_unguarded)
 
 
@@ -127,17 +130,14 @@ def seal(settings: Settings) -> Seal | None:
 
 def subscribed(
     settings: Settings, broker: Broker, health: Health, metrics: Metrics
-) -> tuple[Subscription, ...] | Directory:
-    """Return the subscriptions of a file, or the topic that they are read from. Raises ConfigurationError."""
+) -> tuple[Source, tuple[Subscription, ...] | None]:
+    """Return where subscriptions stand, and those of a file, which is read now. Raises ConfigurationError."""
     place = settings.subscriptions
     if isinstance(place, KafkaTopic):
-        known = seal(settings), available(), _refusal(settings)
-        return Directory(broker, place.name, *known, health=health, metrics=metrics)
-    found, refusal = load_subscriptions(place, os.environ), _refusal(settings)
-    refused = [(each.id, refusal(type(each.service))) for each in found]
-    if problems := [f"{place}: subscription {name}: {reason}" for name, reason in refused if reason]:
-        raise ConfigurationError(*problems)
-    return found
+        known = seal(settings), available(), refusal(settings)
+        return Directory(broker, place.name, *known, health=health, metrics=metrics), None
+    file = SubscriptionsFile(place, os.environ, available(), refusal(settings))
+    return file, file.read().subscriptions
 
 
 def _tell(problems: Iterable[str]) -> None:
@@ -148,18 +148,18 @@ def _tell(problems: Iterable[str]) -> None:
 def pipeline(
     settings: Settings,
     broker: Broker,
-    subscriptions: Iterable[Subscription] | Directory,
+    subscriptions: Sequence[Subscription] | None,
     health: Health,
     metrics: Metrics,
+    source: Source | None = None,
     spans: Spans | None = None,
 ) -> Pipeline:
-    """Return one replica, ready to run, for these subscriptions or those that it reads before it begins."""
+    """Return one replica, ready to run, for these subscriptions, or those of `source`, which it follows."""
     clock = SystemClock()
     schemas = registry(settings)
     codec = Codec(registry=schemas is not None)
-    source = subscriptions if isinstance(subscriptions, Directory) else None
-    router = Router(() if isinstance(subscriptions, Directory) else subscriptions)
     verbose = settings.log_level == "debug"
+    router = Router(subscriptions or ())
     core = Core(_core_settings(settings), codec, router, clock, metrics, verbose=verbose, spans=spans)
     return Pipeline(
         core,
@@ -174,7 +174,8 @@ def pipeline(
         ),
         workers=workers(settings),
         schemas=schemas,
-        directory=source,
+        source=source,
+        active=subscriptions,
         timing=_timing(settings),
         clock=clock,
         health=health,
