@@ -170,10 +170,7 @@ class Attempts:
     def _step_done(self, delivery: Delivery, *, former: bool) -> None:
         delivery.step += 1
         if delivery.requests is not None and delivery.step < len(delivery.requests):
-            if former:
-                self._dispatcher.attempt_anew(delivery)
-            else:
-                self._dispatcher.proceed(delivery)
+            self._dispatcher.proceed(delivery)
             return
         now, channel = self._clock.time(), delivery.flow.channel
         assert delivery.event is not None

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The production core in random schedules: all that can happen, in any order, under a clock that only moves tell.
 
-    python tests/simulation.py [SCHEDULES] [FIRST_SEED] [--shrink] [--words]
+    python tests/simulation.py [SCHEDULES] [FIRST_SEED] [--shrink] [--words] [--changes]
 
 A schedule is a list of moves, each the name of a method of `Schedule` and small numbers. Here a seed makes the list; in
 `test_simulation.py` hypothesis does, which makes one that fails as short as can be. With `--words` operators have a say
 as well: they disable subscriptions, enable them, let them skip, or have them read once more; and replicas stand still
-for a while, since nothing becomes durable.
+for a while, since nothing becomes durable. With `--changes` subscriptions change while replicas run: one goes, comes
+back, wants other events; others get other options, or are set aside.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import NamedTuple, TypeAlias
 
 from harness import TOPIC
 from simulated.log import PARTITIONS
-from simulated.receivers import ALL, ALWAYS, REFUSED, Mode
+from simulated.receivers import ALL, ALWAYS, CHANGES, REFUSED, SHIFTS, Mode, moved, other
 from simulated.replica import Fate, Replica
 from simulated.world import World, item_of
 
@@ -74,6 +75,11 @@ MOVES = {
     "zombie_ends": Kind(1, 1, (2,)),
 }
 
+CHANGING = {
+    "shift": Kind(4, 0, (REPLICA, len(SHIFTS), 2)),
+    "change": Kind(3, 0, (REPLICA, len(ALL), len(CHANGES))),
+}
+
 WORDS = {
     "say": Kind(3, 0, (len(ALL), 6, 8)),
     "hear": Kind(6, 0, (REPLICA,)),
@@ -87,6 +93,7 @@ class Schedule:
 
     def __init__(self, subscriptions: tuple[str, ...]) -> None:
         self.world = World(subscriptions)
+        self.changing = False  # whether subscriptions change while replicas run
         first = self.world.start()
         for tp in PARTITIONS:
             self.world.give(tp, first)
@@ -155,6 +162,22 @@ class Schedule:
 
     def reconfigure(self, shift: int) -> None:
         self.world.shift = shift
+
+    def shift(self, index: int, shift: int, aside: int) -> None:
+        """The changing subscription becomes another one of those that it may be, in one replica."""
+        if "shifting" in self.world.subscriptions:
+            self.changing = True
+            now = SHIFTS[shift]
+            self.anyone(index).change("shifting", now if now is None else moved(now), aside=not aside and index == 0)
+
+    def change(self, index: int, subscription: int, kind: int) -> None:
+        """Another subscription is the same, has other options, is set aside or is mended, in one replica."""
+        replica, id_ = self.anyone(index), list(ALL)[subscription]
+        before = replica.subscriptions.get(id_)
+        if before is not None and id_ != "shifting":
+            self.changing = True
+            now = {"moved": moved, "other": other}.get(CHANGES[kind], lambda same: same)(before)
+            replica.change(id_, now, aside=CHANGES[kind] == "aside")
 
     # -- work
 
@@ -248,8 +271,10 @@ class Schedule:
             world.end(zombie)
         present = list(world.epochs)
         for replica in present:
-            if by_others or replica.shifting is not ALL["shifting"]:
+            if by_others or (replica.shifting is not ALL["shifting"] and not self.changing):
                 world.crash(replica, 0, sent=False, zombie=False)
+            elif self.changing:
+                self._mend(replica)
         for tp in PARTITIONS:
             if tp in world.owners:
                 self._give_up(tp)
@@ -258,6 +283,12 @@ class Schedule:
             world.begin(tp, Fate.DURABLE)
         world.work_off()
         world.check_end()
+
+    def _mend(self, replica: Replica) -> None:
+        """Let every subscription be there, and none set aside."""
+        for id_ in self.world.subscriptions:
+            now = moved(ALL["shifting"]) if id_ == "shifting" else replica.subscriptions[id_]
+            replica.change(id_, now)
 
     def _give_up(self, tp: TopicPartition) -> None:
         """Finish what was begun: a partition that is being given up goes."""
@@ -289,10 +320,10 @@ class Plan(NamedTuple):
         return schedule.world
 
 
-def plan(seed: int, *, words: bool = False) -> Plan:
+def plan(seed: int, *, words: bool = False, changes: bool = False) -> Plan:
     """Return the schedule of a seed; how often a crash that may happen does differs from one to the other."""
     rnd = random.Random(seed)
-    kinds = MOVES | WORDS if words else MOVES
+    kinds = MOVES | (WORDS if words else {}) | (CHANGING if changes else {})
     subscriptions, count, brittle = rnd.choice(SETS), rnd.choice((60, 200, 500)), rnd.choice((0, 0.3, 1))
     weights = [kind.weight + brittle * kind.brittle for kind in kinds.values()]
     moves = [
@@ -327,16 +358,16 @@ def failure(played: Plan) -> str:
 def main() -> None:
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     count, first = [*numbers, *(1000, 0)[len(numbers) :]]
-    words = "--words" in sys.argv
+    words, changes = "--words" in sys.argv, "--changes" in sys.argv
     began = time.monotonic()
     crashes = twice = 0
     for seed in range(first, first + count):
         try:
-            world = plan(seed, words=words).play()
+            world = plan(seed, words=words, changes=changes).play()
         except Exception as error:  # noqa: BLE001 - whatever the core raises
             print(f"seed {seed}: {type(error).__name__}: {error}")
             if "--shrink" in sys.argv:
-                print(shortest(plan(seed, words=words)))
+                print(shortest(plan(seed, words=words, changes=changes)))
             sys.exit(1)
         crashes += world.crashes
         twice += sum(times - 1 for times in world.audit.received.values())

@@ -18,7 +18,7 @@ from consumer.event import TopicPartition
 from consumer.router import Router
 from consumer.subscriptions import Subscription
 from consumer.wire import Answer
-from services import RecordingSession
+from services import Judgement, Meaning, RecordingSession
 
 P0 = TopicPartition(TOPIC, 0)
 SMALL = CoreSettings(bounds=Bounds(in_hand_per_partition=20), catch_up=10, breaker=BreakerSettings(failures=4, lanes=2))
@@ -200,7 +200,11 @@ def test_a_bound_at_which_it_stood_holds_nobody_up() -> None:
     r.live(1, hold("a"))
     assert r.log.committed.get(P0, 0) < 100
     become(r, B)
-    assert of("b", r.live(5, hold("a")))[-1] == 99
+    assert of("b", r.serve(hold("a")))[-1] == 99
+    r.live(7, hold("a"))
+    state = r.log.state("a")
+    assert state is not None
+    assert state.next is None, "what comes now is not for it"
 
 
 def test_an_outage_is_over_when_it_comes_back() -> None:
@@ -505,6 +509,56 @@ def test_a_rate_comes_and_goes_with_its_service() -> None:
     assert len(r.turn()) == 2
     become(r, A)
     assert len(r.turn()) == 3
+
+
+def test_of_a_new_rate_a_replica_takes_its_share() -> None:
+    r = replica(A)
+    write(r, 1)
+    r.live(1)
+    r.core.spread(0.5)
+    become(r, paced("a", 1.0, 2))
+    tokens = r.core._dispatcher.channels["a"].tokens
+    assert tokens is not None
+    assert tokens.share == 0.5
+
+
+class Strict(Ping):
+    """
+    Strict
+
+    Has a receiver that answers 200 whatever it thinks.
+    """
+
+    def judge(self, status: int, body: bytes) -> Judgement | None:
+        return Judgement(Meaning.TRANSIENT, "no") if body == b"no" else None
+
+
+def test_an_answer_of_the_former_address_is_judged_by_the_former_service() -> None:
+    r = replica(Subscription("a", None, Strict({}, RecordingSession())))
+    write(r, 1)
+    r.fetch()
+    (first,) = r.turn()
+    become(r, moved())
+    r.answer(first, answered(200, b"no"))
+    (again,) = r.turn()
+    assert url(again) == "http://127.0.0.2/0"
+
+
+def test_a_delivery_at_the_former_address_says_nothing_of_the_new_one() -> None:
+    r = replica(A, settings=SMALL)
+    write(r, 1)
+    r.fetch()
+    (first,) = r.turn()
+    become(r, moved())
+    write(r, 4)
+    r.fetch()
+    *failing, last = r.turn()
+    for attempt in failing:
+        r.answer(attempt, DOWN)
+    r.answer(first)
+    assert r.core.down == 0
+    r.answer(last, DOWN)
+    assert r.core.down == 1
 
 
 def test_threads_are_counted_as_they_were_taken() -> None:

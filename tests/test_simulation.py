@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from simulation import MOVES, SETS, Move, Plan, Schedule, plan
+from simulation import CHANGING, MOVES, SETS, Move, Plan, Schedule, plan
 
 SEEDS = 400
 BATCH = 50
@@ -113,10 +113,11 @@ KEPT = {
 
 def moves() -> st.SearchStrategy[Move]:
     """Moves as often as a schedule whose crashes are many has them."""
-    names = [name for name, kind in MOVES.items() for _ in range(kind.weight + kind.brittle)]
+    kinds = MOVES | CHANGING
+    names = [name for name, kind in kinds.items() for _ in range(kind.weight + kind.brittle)]
     return st.sampled_from(names).flatmap(
         lambda name: st.tuples(
-            st.just(name), st.tuples(*(st.integers(0, number - 1) for number in MOVES[name].numbers))
+            st.just(name), st.tuples(*(st.integers(0, number - 1) for number in kinds[name].numbers))
         )
     )
 
@@ -171,6 +172,18 @@ def test_nor_is_anything_when_operators_have_a_say(first: int) -> None:
         said += len(world.log.control)
         twice += sum(world.audit.received.values()) - len(world.audit.received)
     assert said > 2 * BATCH
+    assert twice > 0
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS // 2, BATCH))
+def test_nor_is_anything_when_subscriptions_change_while_replicas_run(first: int) -> None:
+    changed = twice = 0
+    for seed in range(first, first + BATCH):
+        played = plan(seed, changes=True)
+        world = played.play()
+        changed += sum(name in CHANGING for name, _ in played.moves)
+        twice += sum(world.audit.received.values()) - len(world.audit.received)
+    assert changed > 10 * BATCH
     assert twice > 0
 
 

@@ -81,12 +81,21 @@ class Audit:
 
     # -- what happens
 
-    def shown(self, record: Record, shifting: Subscription | None) -> None:
-        """Take in that a replica with this changing subscription reads a record live."""
+    def shown(self, record: Record, shifting: Subscription | None, *, owed: bool) -> None:
+        """Take in that a replica with this changing subscription lets a record in; it may be `owed` to it already."""
         tp = TopicPartition(record.topic, record.partition)
         shunned = (record.offset, "shifting") in self.due[tp] and not self._wants(shifting, tp, record.offset)
-        if shunned and not self._log.owes("shifting", tp, record.offset):
+        if shunned and not owed:
             self.shunned.add((tp, record.offset))
+
+    def declined(self, tp: TopicPartition, begin: int, end: int, shifting: Subscription | None) -> None:
+        """Take in that a replica may finish what it does not want any more, of what it has let in, or reads again.
+
+        Who is gone wants it all the same: it is owed to it.
+        """
+        for offset, id_ in self.due[tp] if shifting is not None else ():
+            if id_ == "shifting" and begin <= offset < end and not self._wants(shifting, tp, offset):
+                self.shunned.add((tp, offset))
 
     def attempted(self, subscription: str, record: Record, shifting: Subscription | None, passed: int) -> None:
         """Check that nothing before it in its lane is due any more, as far as a replica is configured to know.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -51,7 +52,20 @@ ALL = {
     "paced": _subscription("paced", Paced),
     "threaded": _subscription("threaded", Threaded),
 }
+CHANGES = ("same", "moved", "moved", "other", "aside", "mended")
+"""What may become of a subscription while a replica runs."""
 SHIFTS = (ALL["shifting"], _subscription("shifting", events=("*.created",)), None)  # as replicas may be configured
+
+
+def moved(before: Subscription) -> Subscription:
+    """Return a subscription as it is with other options: with a service of its own."""
+    return replace(before, service=type(before.service)({}, RecordingSession()))
+
+
+def other(before: Subscription) -> Subscription:
+    """Return a subscription with another service, where that changes no more than its rate."""
+    service = {Paced: Ping, Ping: Paced}.get(type(before.service)) if before.id == "paced" else None
+    return moved(before) if service is None else replace(before, service=service({}, RecordingSession()))
 
 
 class Mode(Enum):

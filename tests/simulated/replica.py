@@ -87,6 +87,8 @@ class Replica:
     def __init__(self, world: World, shifting: Subscription | None, subscriptions: tuple[Subscription, ...]) -> None:
         self.world = world
         self.shifting = shifting
+        self.subscriptions = {each.id: each for each in subscriptions}
+        self.aside: frozenset[str] = frozenset()
         self.core = Core(SETTINGS, Codec(registry=True), Router(subscriptions), world.clock, Metrics())
         self.epoch = 0  # as the group has told it
         self.flights: list[Flight] = []
@@ -98,6 +100,26 @@ class Replica:
         self.heard = Words()
         self.passed: dict[tuple[str, TopicPartition], int] = {}  # up to where an operator had it pass over events
         self._positions: dict[Partition, list[tuple[float, int]]] = {}  # how far each was let in, by the time
+
+    # -- subscriptions
+
+    def change(self, id_: str, now: Subscription | None, *, aside: bool = False) -> None:
+        """Have another subscription come in under an id; or none; or the same, set aside."""
+        self.subscriptions.pop(id_, None)
+        if now is not None:
+            self.subscriptions[id_] = now
+        if id_ == "shifting":
+            self.shifting = now
+        self.aside = (self.aside - {id_}) | ({id_} if aside and now is not None else set())
+        self.core.subscribe(Router(tuple(self.subscriptions.values())), self.aside)
+        if id_ == "shifting":
+            for tp in self.read:
+                self._declined(tp, self.core._partitions[tp].position)
+
+    def _declined(self, tp: TopicPartition, end: int, begin: int = 0) -> None:
+        """Tell the audit that what lies there may be passed over as not wanted, unless that is a zombie's doing."""
+        if self in self.world.epochs:
+            self.world.audit.declined(tp, begin, end, self.shifting)
 
     # -- partitions
 
@@ -162,13 +184,15 @@ class Replica:
             if tp in self.paused:
                 continue
             records, self.read[tp] = self.world.log.read(tp, self.read[tp], most)
-            for record in records:
-                self.world.audit.shown(record, self.shifting)
             self.core.received(records)
 
     def turn(self, most: int) -> bool:
         """Let in, begin and ask for what there is; True if that was anything."""
+        staged = {partition: list(partition.staged) for partition in self.core._partitions.values()}
         self.core.admit()
+        for partition, records in staged.items():
+            for record in records[: len(records) - len(partition.staged)]:
+                self.world.audit.shown(record, self.shifting, owed=self._owes(partition, record.offset))
         more = self.core.could_admit
         started = list(islice(self.core.attempts(), most))
         for attempt in started:
@@ -179,6 +203,13 @@ class Replica:
         self.paused = (self.paused | set(pause)) - set(resume)
         return bool(more or started or orders)
 
+    def _owes(self, partition: Partition, offset: int) -> bool:
+        """Whether the changing subscription will get an event although it is not there: what is in memory counts."""
+        flow = partition.flows.get("shifting")
+        if flow is None:
+            return self.world.log.owes("shifting", partition.tp, offset)
+        return offset in flow.hand or (flow.next is not None and offset >= flow.next)
+
     def _begun(self, attempt: object) -> None:
         delivery = attempt.delivery  # type: ignore[attr-defined]
         event, flow = delivery.event, delivery.flow
@@ -188,6 +219,8 @@ class Replica:
             assert (flow, delivery.lane) not in lanes, f"two attempts of one lane at once: {event.record}"
         id_ = flow.channel.subscription.id
         assert not self.heard.is_off(id_), f"{id_} is disabled"
+        assert id_ not in self.aside, f"{id_} is set aside"
+        assert id_ in self.subscriptions, f"{id_} is gone"
         tp = TopicPartition(event.record.topic, event.record.partition)
         self.world.audit.attempted(id_, event.record, self.shifting, self.passed.get((id_, tp), 0))
         item = Item(id_, TopicPartition(origin.topic, origin.partition), origin.offset)
@@ -226,6 +259,7 @@ class Replica:
             self.core.read_failed(order)
         else:
             records = self.world.log.read(order.partition.tp, order.offset, min(most, order.most))
+            self._declined(order.partition.tp, records[1], order.offset)
             self.core.read_again(order, *records)
 
     def end(self) -> None:
