@@ -35,7 +35,7 @@ class Watch:
             return
         try:
             await anext(self._changes)
-        except (OSError, RuntimeError, StopAsyncIteration) as error:  # as when a user has too many watches already
+        except Exception as error:  # noqa: BLE001 - too many watches, say; whatever it is, one can look instead
             self._changes = None
             self._log.warning("changes of files are not told of, and looked for instead", reason=type(error).__name__)
 

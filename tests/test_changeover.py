@@ -689,3 +689,64 @@ def test_a_neighbour_gets_everything_once_and_in_order_whatever_changes(
     assert in_lanes(list(dict.fromkeys(of("a", seen))))
     assert (r.log.states, r.core.in_hand, r.core.owed, r.core.buffered) == ({}, 0, 0, 0)
     assert r.log.committed[P0] == len(r.log.records[P0])
+
+
+WANTED = (
+    A,
+    subscription("a", events=("*.created",)),
+    subscription("a", product=2),
+    moved(),
+    subscription("a", enabled=False),
+    None,
+)
+
+
+def restarted(r: Replica, *subscriptions: Subscription) -> Replica:
+    """End a replica in order, and return another one with other subscriptions."""
+    r.core.drain()
+    r.core.rewind()
+    while not r.core.settled():
+        r.commit()
+    r.core.release([P0])
+    return replica(*subscriptions, settings=SMALL, log_of=r)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(WANTED) - 1), st.integers(0, 12), st.sampled_from(["a", "-"]), st.integers(1, 8)),
+        max_size=8,
+    )
+)
+def test_what_was_wanted_all_the_time_arrives_as_after_restarts_and_what_never_was_does_not(
+    steps: list[tuple[int, int, str, int]],
+) -> None:
+    steps = [*steps, (0, 3, "-", 5)]
+    for restarts in (False, True):
+        r = replica(settings=SMALL)
+        got: set[str] = set()
+        written: list[tuple[int, int, str]] = []  # in which step, and what
+        for step, (wanted, count, failing, seconds) in enumerate(steps):
+            now = [each for each in (WANTED[wanted], B) if each is not None]
+            if restarts:
+                r = restarted(r, *now)
+            else:
+                become(r, *now)
+            for number in range(count):
+                product, action = 1 + number % 2, "created" if number % 3 else "updated"
+                write(r, 1, action=action, product=product)
+                written.append((step, product, action))
+            seen = r.live(seconds, fail(failing))
+            got |= {where for where in seen if not where.startswith(failing)}
+        got |= set(r.live(400, step=10))  # until what has failed is due
+        assert (r.log.states, r.log.letters, r.core.in_hand, r.core.owed) == ({}, [], 0, 0)
+        assert r.log.committed[P0] == len(written)
+        assert set(of("b", list(got))) == set(range(len(written)))
+        arrived = set(of("a", list(got)))
+        for offset, (step, product, action) in enumerate(written):
+            there, *later = [WANTED[wanted] for wanted, *_ in steps[step:]]
+            wants = [each.concerns(product, "Item", action) for each in later if each and each.enabled]
+            if there is not None and there.enabled:
+                wants.insert(0, there.concerns(product, "Item", action))
+                assert offset in arrived or not all(wants), f"{offset} is lost"
+            assert offset not in arrived or any(wants), f"{offset} was never wanted"
