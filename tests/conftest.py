@@ -12,6 +12,8 @@ import pytest
 import structlog
 from hypothesis import settings
 from kafka import ADDRESS_VARIABLE, REQUIRED, Kafka, KafkaUnavailable, real_kafka
+from prometheus import REQUIRED as PROMETHEUS_REQUIRED
+from prometheus import missing as prometheus_missing
 from registries import ADDRESS_VARIABLE as REGISTRY_VARIABLE
 from registries import Apicurio, RegistryMissing, real_registry
 
@@ -65,6 +67,16 @@ def registry(pytestconfig: pytest.Config) -> Iterator[str]:
             reason = f"needs the real schema registry: {error}"
             (pytest.fail if REQUIRED or REGISTRY_VARIABLE in os.environ else pytest.skip)(reason)
         yield found.url
+
+
+@pytest.fixture(scope="session")
+def promtool_there() -> None:
+    """Prometheus and promtool. Without them the test is skipped; it fails where they are required.
+
+    SPRINTLY_REQUIRE_PROMETHEUS=1 and CI=true require them.
+    """
+    if reason := prometheus_missing():
+        (pytest.fail if PROMETHEUS_REQUIRED else pytest.skip)(reason)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
