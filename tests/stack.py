@@ -18,11 +18,13 @@ from urllib.request import urlopen
 
 import pytest
 from kafka import LOOPBACK, REQUIRED, free_port
+from prometheus import Prometheus
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = os.environ.get("BASE_IMAGE", "python:3.11-slim-bookworm")
 IMAGE = "sprintly-services:test"
-FOREIGN = ("apache/kafka:4.3.1", "apicurio/apicurio-registry:3.0.9")
+PROMETHEUS = "prom/prometheus:v2.42.0"
+FOREIGN = ("apache/kafka:4.3.1", "apicurio/apicurio-registry:3.0.9", PROMETHEUS)
 BUILD_ARGUMENTS = ("BASE_IMAGE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 PATIENCE = 90.0  # seconds that anything may take on a busy machine …
 BUILD_PATIENCE = 600.0  # … but downloads
@@ -69,7 +71,7 @@ class Stack:
 
     def __init__(self, image: str, receiver_delay: float) -> None:
         self.name = f"sprintly-test-{uuid.uuid4().hex[:8]}"
-        self._ports = {name: str(free_port()) for name in ("KAFKA", "REGISTRY", "RECEIVER")}
+        self._ports = {name: str(free_port()) for name in ("KAFKA", "REGISTRY", "RECEIVER", "PROMETHEUS", "GRAFANA")}
         self._settings = {
             "STACK_IMAGE": image,
             "STACK_SUBNET": f"10.{random.randrange(256)}.{random.randrange(256)}.0/24",
@@ -103,6 +105,11 @@ class Stack:
         port = docker("port", consumer, "9464/tcp").split()[0].rpartition(":")[2]
         lines = _get(f"http://{LOOPBACK}:{port}/metrics").splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    @property
+    def prometheus(self) -> Prometheus:
+        """The Prometheus of the profile `observability`, once that was brought up."""
+        return Prometheus(f"http://{LOOPBACK}:{self._ports['PROMETHEUS']}")
 
     def received(self) -> dict[str, int]:
         """Return what the receiver counts: requests, deliveries, repeated."""

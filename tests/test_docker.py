@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from prometheus import JOB, promtool
 
 from consumer.subscriptions import load_subscriptions
 from services import StandardWebhook
@@ -62,6 +63,27 @@ def test_each_service_of_the_stack_is_documented() -> None:
 def test_the_stack_stops_a_replica_later_than_it_needs() -> None:
     """25 s for what is in flight, 5 s for the last transaction, 10 s for leaving the group."""
     assert int(yaml.safe_load(COMPOSE)["services"]["consumer"]["stop_grace_period"].removesuffix("s")) > 25 + 5 + 10
+
+
+@pytest.mark.usefixtures("promtool_there")
+def test_the_prometheus_of_the_stack_takes_its_configuration_and_calls_the_job_as_the_alerts_do() -> None:
+    config = ROOT / "deploy/observability/prometheus.yaml"
+    assert [scraped["job_name"] for scraped in yaml.safe_load(config.read_text("utf-8"))["scrape_configs"]] == [JOB]
+    checked = promtool("check", "config", config)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "rules found" in checked.stdout
+
+
+def test_the_grafana_of_the_stack_finds_the_file_and_its_prometheus() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    mounts = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
+    provisioning = ROOT / "deploy/observability/provisioning"
+    assert mounts["./deploy/observability/provisioning"] == "/etc/grafana/provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/sprintly.yaml").read_text("utf-8"))["providers"]
+    assert mounts["./deploy/grafana.json"] == f"{provider['options']['path']}/grafana.json"
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text("utf-8"))["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert services["prometheus"]["profiles"] == services["grafana"]["profiles"] == ["observability"]
 
 
 def test_the_sample_subscriptions_are_right(secret: str) -> None:

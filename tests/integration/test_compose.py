@@ -130,6 +130,20 @@ def test_events_from_outside_are_spread_over_the_replicas(stack: Stack) -> None:
     eventually(lambda: all(map(is_healthy, consumers)), stack.logs)
 
 
+def test_prometheus_finds_all_replicas_and_a_receiver_that_is_down(stack: Stack) -> None:
+    """Grafana's image is not needed for it: what it is given is looked at by tests/test_dashboard.py."""
+    stack.compose("--profile", "observability", "up", "--detach", "--no-build", "--no-deps", "prometheus")
+    down = 'max(sprintly_breakers{state=~"open|probing"}) == 1'
+    eventually(lambda: len(stack.prometheus.query("sprintly_ready == 1")) == REPLICAS, stack.logs)
+    stack.compose("stop", "receiver")
+    stack.produce(*items(90, lanes=90, first=5001))
+    eventually(lambda: stack.prometheus.query(down), stack.logs)
+    stack.compose("start", "receiver")
+    eventually(lambda: not stack.prometheus.query(down), stack.logs)
+    stack.wait_for(90)  # it counts anew
+    assert set(stack.prometheus.rules().values()) <= {"ok", "unknown"}
+
+
 def test_an_orderly_stop_under_load_delivers_nothing_twice(stack: Stack) -> None:
     """30 items with 120 events each take at least 12 s, since an item's next waits for the one before."""
     before = stack.received()["deliveries"]
