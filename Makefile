@@ -32,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz hostile forbidden dashboard chaos bench bench-operator bench-owed lint types format wheel image sbom audit check lock clean
+.PHONY: help demo test fuzz hostile forbidden observe dashboard chaos bench bench-operator bench-owed lint types format wheel image sbom audit check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ forbidden: $(READY) ## Try a hundred destinations that nobody may be made to cal
 
 hostile: $(READY) ## Deliver to hostile peers of all kinds at once, on Kafka, and see what a replica makes of each (ARGS="--seconds 10").
 	@$(BIN)/python tests/hostile_peers.py $(ARGS)
+
+observe: $(READY) ## Have a real Prometheus scrape three replicas on Kafka, and print what each panel and alert answers.
+	@$(BIN)/python tests/observe.py $(ARGS)
 
 dashboard: $(READY) ## Write deploy/grafana.json anew from deploy/observability.
 	@$(BIN)/python deploy/observability/dashboard.py

@@ -143,11 +143,16 @@ class Replica:
         """What it logged."""
         return self.log.read_text()
 
-    def get(self, path: str) -> str:
-        """Ask its health and metrics server."""
+    @property
+    def port(self) -> int:
+        """Where its health and metrics server listens."""
         eventually(lambda: '"port"' in self.text, "it does not serve metrics", self)
         (port,) = re.findall(r'"port": ?(\d+)', self.text)
-        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        return int(port)
+
+    def get(self, path: str) -> str:
+        """Ask its health and metrics server."""
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
             text: str = answer.read().decode()
             return text
 
