@@ -3,10 +3,10 @@
 
     python tests/observe.py [--bootstrap localhost:9092]
 
-Events flow, a record is poison, some deliveries are refused, some leave the log, a subscription's record is broken, and
-a destination goes down and comes back. Asserted: each panel's expression and each metric that a rule reads answers with
-a number, no rule fails, the alert about the destination fires and ends, and nothing else fires that should not. It
-prints one table; the exit code is 1 if anything of it does not hold.
+Events flow, a record is poison, some deliveries are refused, some leave the log, a subscription's record is broken, a
+subscriptions file as well, and a destination goes down and comes back. Asserted: each panel's expression and each
+metric that a rule reads answers with a number, no rule fails, the alert about the destination fires and ends, and
+nothing else fires that should not. It prints one table; the exit code is 1 if anything of it does not hold.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ FOR = "3s"  # what each alert waits for here, so that a test does not take a qua
 WINDOW = "30s"  # what Grafana would make of $__rate_interval
 ALERT = "SprintlyDestinationDown"
 # What has an alert of its own here beside the destination.
-EXPECTED = {ALERT, "SprintlyDeadLetters", "SprintlyExpired", "SprintlySubscriptionsSetAside"}
+EXPECTED = {
+    *(ALERT, "SprintlyDeadLetters", "SprintlyExpired"),
+    *("SprintlySubscriptionsSetAside", "SprintlyConfigurationRefused"),
+}
+SUBSCRIPTIONS = ("well", "dead", "refusing", "late")
 SETTINGS = {"probe_pause": "500ms", "probe_longest_pause": "1s", "retry_delays": "1s,1s,10m"}
 SHOWN = 3  # series of an answer
 
@@ -143,10 +147,12 @@ def play(bootstrap: str, folder: Path) -> Findings:
         receiver = stack.enter_context(Receiver(destination))
         made = Installation(bootstrap, folder, schema_registry_url=registry.url, **SETTINGS)
         _subscribe(made, receiver.url)
-        replicas = [stack.enter_context(made.consuming()) for _ in range(REPLICAS)]
+        replicas = [stack.enter_context(made.consuming()) for _ in range(REPLICAS - 1)]
+        by_file = {"SPRINTLY_SUBSCRIPTIONS": str(made.subscriptions)}  # which can be refused, as records never are
+        replicas.append(stack.enter_context(made.consuming(**by_file)))
         targets = [f"{LOOPBACK}:{replica.port}" for replica in replicas]
         prometheus = stack.enter_context(running(folder, targets, hurried(ALERTS.read_text("utf-8"))))
-        _Run(made, replicas, destination, prometheus, found).run()
+        _Run(made, replicas, destination, receiver.url, prometheus, found).run()
         for replica in replicas:
             found.require(replica.stop() == 0, f"a replica did not end in order\n{replica.text[-1000:]}")
     return found
@@ -158,11 +164,11 @@ def hurried(text: str) -> str:
 
 
 def _subscribe(made: Installation, url: str) -> None:
-    """Have four subscriptions in a topic, and one record that is none."""
+    """Have four subscriptions in a topic and in a file, and one record that is none."""
     topic = f"{made.topic}.subscriptions"
     made.environ["SPRINTLY_SUBSCRIPTIONS"] = f"kafka:{topic}"
     made.kafka.create([TopicSpec(topic, 1, {"cleanup.policy": "compact"})])
-    made.subscribe(**{id_: f"{url}/{id_}" for id_ in ("well", "dead", "refusing", "late")})
+    made.subscribe(**{id_: f"{url}/{id_}" for id_ in SUBSCRIPTIONS})
     made.do("subscriptions", "set", str(made.subscriptions))
     made.produce_raw(Outgoing(topic, b"broken", b"{", partition=0))
 
@@ -175,12 +181,14 @@ class _Run:
         made: Installation,
         replicas: Sequence[Replica],
         destination: Destination,
+        url: str,
         prometheus: Prometheus,
         found: Findings,
     ) -> None:
         self._made = made
         self._replicas = replicas
         self._destination = destination
+        self._url = url
         self._prometheus = prometheus
         self._found = found
         self._questions = Questions()
@@ -200,6 +208,7 @@ class _Run:
             made.produce(*map(event, range(ITEMS)))  # by the registry's schema
             made.produce_raw(Outgoing(made.topic, None, b"poison", partition=1))
             self._expire()
+            self._change()
             self._outage()
         rules = {name: health for name, health in self._prometheus.rules().items() if health != "ok"}
         found.require(not rules, f"rules fail: {rules}")
@@ -215,6 +224,15 @@ class _Run:
         delete_records(made.environ["SPRINTLY_BOOTSTRAP_SERVERS"], place, below)
         made.do("subscriptions", "enable", "late")
         self._until(lambda: self._prometheus.query("sprintly_expired_total"), "nothing has expired")
+
+    def _change(self) -> None:
+        """Have one subscription more, and then a file that is none."""
+        made = self._made
+        made.subscribe(**{id_: f"{self._url}/{id_}" for id_ in (*SUBSCRIPTIONS, "later")})
+        made.do("subscriptions", "set", str(made.subscriptions))
+        changed = "count(sprintly_configuration_generation > 1)"
+        self._until(lambda: [one.value for one in self._prometheus.query(changed)] == [REPLICAS], "not all take it in")
+        made.subscriptions.write_text("subscriptions: none")
 
     def _outage(self) -> None:
         """Have a destination go down and come back; all is asked while it is down."""

@@ -314,6 +314,27 @@ GIVEN_UP = (
     ),
 )
 
+CONFIGURATION = (
+    Panel(
+        "Generation of the subscriptions",
+        "Which subscriptions each replica has: 1 are those of its start, and each change adds one.",
+        units.Short,
+        (by_replica("sprintly_configuration_generation"),),
+    ),
+    Panel(
+        "Changes of the subscriptions",
+        "How many changes replicas met in five minutes: accepted, unchanged (the same content again) or refused.",
+        units.Short,
+        (Query(f"sum by (result) (increase({chosen('sprintly_configuration_reloads_total')}[5m]))", "{{result}}"),),
+    ),
+    Panel(
+        "Subscriptions refused",
+        "Whether the subscriptions that are there now are refused, and former ones active: 1 if so.",
+        units.Short,
+        (by_replica("sprintly_configuration_refused"),),
+    ),
+)
+
 ROWS: Rows = (
     ("At a glance", GLANCE),
     ("What comes in and goes out", IN_AND_OUT),
@@ -321,4 +342,5 @@ ROWS: Rows = (
     ("Kafka", KAFKA),
     ("Replicas", REPLICAS),
     ("What was given up, and what stands still", GIVEN_UP),
+    ("Configuration", CONFIGURATION),
 )
