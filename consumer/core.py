@@ -147,6 +147,7 @@ class Core:
             back = [id_ for id_ in partition.orphans if self._reading.subscription(id_) is not None]
             for id_ in back if not partition.draining else ():
                 self._load(partition, partition.orphans.pop(id_))
+                self._dispatcher.begin_anew(partition.flows[id_])
         self._changeover.set_aside(self._partitions.values(), aside)
 
     # -- assignment

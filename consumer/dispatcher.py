@@ -432,7 +432,12 @@ class Dispatcher:
         self._share_rate(channel)
         self._try_now(channel)
         for flow in channel.flows:
-            self.hurry(flow)
+            self.begin_anew(flow)
+
+    def begin_anew(self, flow: Flow) -> None:
+        """Have attempted at once what waits, its delays all before it: what failed formerly failed somewhere else."""
+        flow.forgive()
+        self.hurry(flow)
 
     def set_aside(self, ids: frozenset[str]) -> frozenset[str]:
         """Let these subscriptions wait, and none else that was set aside before; returns who was not yet."""

@@ -293,6 +293,14 @@ class Flow:
         self.probing = False
         self.touch()
 
+    def forgive(self) -> None:
+        """Forget which of the retry delays were waited for."""
+        late = [delivery for delivery in self.hand.values() if delivery.delays]
+        for delivery in late:
+            delivery.delays = 0
+        if late:
+            self.touch()
+
     def retire(self) -> None:
         """Leave its partition: what is owed is durable, and waits there for somebody to take it over."""
         partition = self.partition

@@ -439,6 +439,25 @@ def test_what_is_owed_after_failures_is_tried_at_once_when_the_address_changes()
     assert of("a", r.live(1)) == [0]
 
 
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_an_address_that_changes_often_uses_up_no_retry_delays(seconds: int) -> None:
+    """Nor does one that goes and comes back: else some changes in an outage would make dead letters of what is owed."""
+    r = replica()
+    write(r, 1)
+    r.live(4, fail("a"))
+    for _ in range(20):
+        become(r, *([B] if seconds else [A, B]))
+        r.live(seconds, fail("a"))
+        become(r, moved(), B)
+        r.live(2, fail("a"))
+    assert r.log.letters == []
+    state = r.log.state("a")
+    assert state is not None
+    assert [owed.delays for owed in state.owed] == [1]
+    assert r.live(35)[-1] == "a:0:0"
+    assert r.log.states == {}
+
+
 def test_a_destination_that_asked_to_wait_is_not_waited_for_when_the_address_changes() -> None:
     r = replica(A)
     write(r, 3)
