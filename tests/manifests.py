@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,17 +51,6 @@ def keda_schemas(*kinds: str) -> dict[str, Any]:
     told = subprocess.run([PYTHON, "-c", TELL, *kinds], capture_output=True, text=True, check=True, timeout=60)
     schemas: dict[str, Any] = json.loads(told.stdout)
     return {kind: _closed(schema) for kind, schema in schemas.items()}
-
-
-def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run Prometheus's own tool. Without it the test is skipped; it fails where it is required.
-
-    SPRINTLY_REQUIRE_PROMETHEUS=1 and CI=true require it.
-    """
-    if shutil.which("promtool") is None:
-        required = any(os.environ.get(n, "").lower() in ("1", "true") for n in ("SPRINTLY_REQUIRE_PROMETHEUS", "CI"))
-        (pytest.fail if required else pytest.skip)("needs promtool, of Debian's package prometheus")
-    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
 
 
 def _closed(schema: Any) -> Any:

@@ -14,7 +14,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from manifests import FOLDER, INSTALLED, KEDA, REQUIRED, SCALING, files, keda_schemas, manifests, one, promtool
+from manifests import FOLDER, INSTALLED, KEDA, REQUIRED, SCALING, files, keda_schemas, manifests, one
+from prometheus import promtool
 
 from consumer.egress import EgressPolicy
 from consumer.metrics import KINDS, Counter, Metrics
@@ -309,6 +310,7 @@ SERIES = {  # by what it is about: series with their values, and what the query 
 }
 
 
+@pytest.mark.usefixtures("promtool_there")
 @pytest.mark.parametrize("case", SERIES)
 def test_prometheus_counts_what_more_replicas_would_help_with(
     case: str, triggers: dict[str, dict[str, str]], tmp_path: Path
