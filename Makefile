@@ -41,7 +41,7 @@ demo: $(READY) ## Watch events travel from Kafka to services; nothing else is ne
 	@$(BIN)/sprintly-services demo $(ARGS)
 
 test: $(READY) $(KEDA) ## Run the tests, on the real Kafka where there is Docker (ARGS="-k lanes" picks some).
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(READY) ## Have 100,000 fuzzed records consumed on Kafka, and account for each (ARGS="--records 5000 --seed 1").
 	@$(BIN)/python tests/fuzz.py $(ARGS)
