@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+WIDE = 100_000  # columns: what is not printed on a terminal is not folded
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
 
 
@@ -28,7 +30,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, unbrok
         table.add_column(column, overflow="fold", no_wrap=index < unbroken)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a program reads it, `grep` say: a row is one line
+        console.width = WIDE
+    console.print(table)
 
 
 def plain(value: Any) -> str:
