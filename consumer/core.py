@@ -295,7 +295,7 @@ class Core:
             if record.timestamp >= partition.calendar.due:
                 partition.calendar.note(record.offset, record.timestamp / 1000, self._clock.time())
             self._take_in(partition, record)
-            if partition.blocked_on is not None:
+            if partition.blocked:
                 self._patience.go_on_without(partition)
             if partition.stopped or self._is_closed(partition):
                 break

@@ -122,7 +122,7 @@ class Dispatcher:
     # -- deliveries in
 
     def add(self, flow: Flow, event: Event, replays: int = 0) -> None:
-        """Take a live delivery in hand; at a bound, `partition.blocked_on` says whose."""
+        """Take a live delivery in hand; at a bound, `partition.blocked` says whose."""
         channel = flow.channel
         lane = event.lane if channel.subscription.ordered else None
         delivery = Delivery(flow, event.record.offset, lane, next(self._ticket))
@@ -135,7 +135,7 @@ class Dispatcher:
                 self._make_ready(delivery)
         bounds = self._bounds
         if len(flow.hand) >= bounds.in_hand_per_partition or channel.in_hand >= bounds.in_hand:
-            flow.partition.blocked_on = flow
+            flow.partition.blocked[flow] = None
 
     def add_late(self, flow: Flow, event: Event, replays: int, *, keep: bool) -> Delivery:
         """Take in hand what a flow that is behind has read: owed at once, and covered by a durable `next`.
@@ -458,8 +458,7 @@ class Dispatcher:
         channel.gone = True
         self._stop(channel)
         for flow in channel.flows:
-            if flow.partition.blocked_on is flow:
-                flow.partition.blocked_on = None
+            flow.partition.blocked.pop(flow, None)
 
     def retire(self, flow: Flow) -> None:
         """Drop what a flow has in hand: all of it is durably owed, and nothing of it under way."""
@@ -564,14 +563,14 @@ class Dispatcher:
 
     def unblocked(self, partition: Partition) -> bool:
         """Whether a partition that stood at a bound may let in events again."""
-        flow = partition.blocked_on
-        if flow is not None:
-            if len(flow.hand) > RESUME_AT * self._bounds.in_hand_per_partition:
-                return False
-            if flow.channel.in_hand > RESUME_AT * self._bounds.in_hand:
-                return False
-            partition.blocked_on = None
-        return True
+        if partition.blocked:
+            partition.blocked = {flow: None for flow in partition.blocked if self._is_full(flow)}
+        return not partition.blocked
+
+    def _is_full(self, flow: Flow) -> bool:
+        """Whether a flow that stood at a bound has not got on far enough yet."""
+        here, everywhere = self._bounds.in_hand_per_partition, self._bounds.in_hand
+        return len(flow.hand) > RESUME_AT * here or flow.channel.in_hand > RESUME_AT * everywhere
 
     def is_stuck(self, flow: Flow) -> bool:
         """Whether what fills the bound at which a flow stands does not get on: most of it is owed, or will be.

@@ -186,8 +186,7 @@ class Flow:
     def fall_behind(self, offset: int) -> None:
         """Read no further with the partition: what is in hand is owed, and so is everything from `offset` on."""
         self.next = offset
-        if self.partition.blocked_on is self:
-            self.partition.blocked_on = None
+        self.partition.blocked.pop(self, None)
         if self.floor is None:  # else it fell behind, and was back, since the last durable transaction
             self.floor = offset
         for delivery in list(self.hand.values()):

@@ -28,7 +28,7 @@ class Partition:
         "attempted",
         "awaiting",
         "begun",
-        "blocked_on",
+        "blocked",
         "bytes",
         "calendar",
         "committed",
@@ -62,7 +62,7 @@ class Partition:
         self.staged: deque[Record] = deque()  # fetched, and not yet let in
         self.staged_bytes = 0
         self.bytes = 0  # of the records staged and in hand
-        self.blocked_on: Flow | None = None  # whose bound keeps further records out
+        self.blocked: dict[Flow, None] = {}  # those whose bounds keep further records out
         self.awaiting: Reference | None = None  # the schema without which its next record cannot be read
         self.paused = False  # as the consumer was told
         self.flying = 0  # attempts under way
@@ -134,7 +134,7 @@ class Partition:
     @property
     def stopped(self) -> bool:
         """Whether its next record has to wait: for a bound, or for a schema."""
-        return self.blocked_on is not None or self.awaiting is not None
+        return bool(self.blocked) or self.awaiting is not None
 
     # -- time
 

@@ -91,11 +91,11 @@ class Patience:
 
         What has waited for `hold` is owed. Where that is the smaller part, the partition waits: backpressure.
         """
-        flow = partition.blocked_on
-        if flow is None or self._dispatcher.unblocked(partition) or flow.next is not None:
+        if self._dispatcher.unblocked(partition):
             return
-        if self._owed() >= self._limits.owed or self._dispatcher.is_stuck(flow):
-            flow.fall_behind(partition.position)
+        for flow in list(partition.blocked):
+            if self._owed() >= self._limits.owed or self._dispatcher.is_stuck(flow):
+                flow.fall_behind(partition.position)
 
     def _watch_threads(self, channel: Channel, now: float) -> None:
         """Open the breaker of a blocking service all of whose threads hang."""
