@@ -8,16 +8,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from benchmarks.process import Process
-from benchmarks.stage import STALLED, await_that
+from benchmarks.stage import STALLED
 
 # Exit codes of a replica that SIGTERM met while it was still starting, or Python was not even loaded.
 BEFORE_IT_BEGAN = (128 + signal.SIGTERM, -signal.SIGTERM)
 BEGUN = "partitions assigned"  # what one has said by the time it has anything to end in order
 SUCCESSOR = "successor"  # the name of the one that is about to take a replica's place
+PATIENCE = 20.0  # seconds in which it has to be; Kafka may be away meanwhile, where that is played as well
 OFTEN = 0.05  # seconds between two looks at whether it is ready
 
 
@@ -34,6 +34,7 @@ class Crew:
         self._frozen: set[str] = set()
         self.problems: list[str] = []
         self.slowest_stop = 0.0  # seconds that an orderly end took
+        self.given_up = 0  # replacements, since the successor did not become ready
         self.slowest_start = 0.0  # seconds from the start of a successor until it was ready
 
     @property
@@ -61,15 +62,22 @@ class Crew:
         self._frozen.discard(name)
 
     def add_successor(self) -> None:
-        """Start a replica that is to take another one's place, and wait until it is ready."""
+        """Start a replica that is to take another one's place, and wait until it is ready; if it never is, give up."""
         began = time.monotonic()
         self.start(SUCCESSOR)
-        await_that(lambda: is_ready(self._running[SUCCESSOR]), "it is not ready", self._running[SUCCESSOR], OFTEN)
+        while not is_ready(self._running[SUCCESSOR]):
+            if time.monotonic() - began > PATIENCE:
+                self.given_up += 1
+                self.stop(SUCCESSOR)
+                return
+            time.sleep(OFTEN)
         self.slowest_start = max(self.slowest_start, time.monotonic() - began)
 
     def succeed(self, name: str) -> None:
-        """End a replica in order, and have its successor go by its name."""
+        """End a replica in order, and have its successor go by its name, if there is one."""
         with self._lock:
+            if SUCCESSOR not in self._running:
+                return
             process = self._running.pop(name)
             self._running[name] = self._running.pop(SUCCESSOR)
         self._end_in_order(name, process)
@@ -116,5 +124,5 @@ def is_ready(replica: Process) -> bool:
     try:
         with urlopen(f"http://127.0.0.1:{port[1]}/readyz", timeout=STALLED):
             return True
-    except HTTPError:
+    except OSError:  # 503, or it is just ending
         return False

@@ -282,7 +282,10 @@ class _Play:
             await_that(partial(_is_well, replica), f"{name} is not well when all is over", replica)
         for name in self._crew.running:
             self._crew.stop(name)
-        self._outcome.slowest_stop, self._outcome.slowest_start = self._crew.slowest_stop, self._crew.slowest_start
+        outcome, crew = self._outcome, self._crew
+        outcome.slowest_stop, outcome.slowest_start = crew.slowest_stop, crew.slowest_start
+        if crew.given_up and self._run.fault == "roll":  # nothing else keeps them from being ready there
+            outcome.problems.append(f"{crew.given_up} successors were not ready in time")
 
     def _judge(self, producer: Producer, watcher: Watcher) -> None:
         outcome = self._outcome
