@@ -158,8 +158,11 @@ class CatchUp:
         order.partition.scan.under_way = False
         self._under_way -= 1
 
-    def take_in(self, order: Order, records: list[Record], end: int) -> None:
-        """Take in everything that the log has of a partition from `order.offset` up to `end`."""
+    def take_in(self, order: Order, records: list[Record], end: int, begin: int = 0) -> None:
+        """Take in everything that the log has of a partition from `order.offset` up to `end`.
+
+        What lies below `begin` has expired. Other offsets that are missing never had a record, or were compacted.
+        """
         self._end(order)
         partition = order.partition
         if partition.gone or partition.draining:
@@ -167,6 +170,8 @@ class CatchUp:
         self.records += len(records)
         flows = list(partition.reading)
         readers = [flow for flow in flows if self._joins(flow, order.offset, end)]
+        for flow in readers:
+            self._begin_at(flow, min(begin, partition.position))
         run = Run(partition, readers, self._wants(flows, order.offset, end))
         for record in records:
             if not self._offer(run, record):
@@ -180,6 +185,12 @@ class CatchUp:
 
     def _joins(self, flow: Flow, offset: int, end: int) -> bool:
         return flow.next is not None and offset <= flow.next < end and self._may_read_on(flow)
+
+    def _begin_at(self, flow: Flow, begin: int) -> None:
+        """Report what had left the log before a flow that is behind came to it."""
+        if flow.next is not None and flow.next < begin:
+            self._ends.vanished(flow, begin - flow.next)
+            flow.reach(begin)
 
     def _wants(self, flows: Iterable[Flow], offset: int, end: int) -> dict[int, list[Delivery]]:
         wants: dict[int, list[Delivery]] = {}

@@ -415,13 +415,13 @@ class Core:
         """Yield what is to be read from the log now; its records are to be brought back by `read_again`."""
         return iter(()) if self.held else self._catch_up.orders(list(self._partitions.values()))
 
-    def read_again(self, order: Order, records: list[Record], end: int) -> None:
-        """Take in everything that the log has from `order.offset` up to `end`."""
+    def read_again(self, order: Order, records: list[Record], end: int, begin: int = 0) -> None:
+        """Take in everything that the log has from `order.offset` up to `end`; `begin` is above it if that expired."""
         self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
         if records:
             last = records[-1]
             order.partition.calendar.note(last.offset, last.timestamp / 1000, self._clock.time())
-        self._catch_up.take_in(order, records, end)
+        self._catch_up.take_in(order, records, end, begin)
 
     def read_failed(self, order: Order) -> None:
         """Take in that nothing could be read; it will be asked for again."""

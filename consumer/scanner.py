@@ -58,7 +58,7 @@ class Scanner:
             except BrokerError as error:
                 self._tell(self._refuse, order, str(error))
             else:
-                self._tell(self._deliver, order, chunk.records, chunk.next)
+                self._tell(self._deliver, order, *chunk)
         reader.close()
 
     def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
@@ -67,9 +67,9 @@ class Scanner:
         except RuntimeError:  # the loop is closed: the process is ending
             self.close()
 
-    def _deliver(self, order: Order, records: list[Record], end: int) -> None:
+    def _deliver(self, order: Order, records: list[Record], end: int, begin: int) -> None:
         self._failed = False
-        self._core.read_again(order, records, end)
+        self._core.read_again(order, records, end, begin)
         self._changed()
 
     def _refuse(self, order: Order, error: str) -> None:

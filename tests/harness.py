@@ -282,12 +282,13 @@ class Log:
         """Return what those who owned a partition left owed."""
         return [state for state in self.states.values() if state.partition == tp]
 
-    def run(self, order: Order) -> tuple[list[Record], int]:
-        """Return what an order asks for, and where it ends."""
-        begin = max(order.offset, self.begins.get(order.partition.tp, 0))
+    def run(self, order: Order) -> tuple[list[Record], int, int]:
+        """Return what an order asks for, where it ends, and where the log begins if that is above."""
+        begins = self.begins.get(order.partition.tp, 0)
+        begin = max(order.offset, begins)
         some = self.records.get(order.partition.tp, [])[begin : begin + order.most]
         self.records_read_again += len(some)
-        return some, begin + len(some)
+        return some, begin + len(some), begins if begins > order.offset else 0
 
     def state(self, subscription_id: str, partition: int = 0) -> State | None:
         """Return what stands in the state topic of a subscription in a partition."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from harness import (
     DOWN,
     OK,
@@ -510,11 +511,13 @@ def test_a_whole_lane_expires_one_after_the_other_while_its_destination_is_down(
     assert old.log.states == {}
 
 
-def test_what_expired_unseen_is_told_and_counted_and_the_rest_goes_on() -> None:
+@pytest.mark.parametrize("seen", [True, False], ids=["seen by a look", "met by reading"])
+def test_what_expired_unseen_is_told_and_counted_and_the_rest_goes_on(seen: bool) -> None:
     r = owed_and_behind()
     new = replica("a", "b", log_of=r)
     new.log.begins[P0] = 16
-    new.core.log_begins(P0, 16, 16)
+    if seen:
+        new.core.log_begins(P0, 16, 16)
     assert sorted(of("a", new.live(5))) == list(range(16, 24))
     assert new.metrics.expired.value("ping") == 16
     notices = [notice for notice in new.core.notices() if notice.level == "error"]

@@ -27,10 +27,14 @@ class Written(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A piece of a partition: all that is committed from the offset asked for up to, and without, `next`."""
+    """A piece of a partition: all that is committed from the offset asked for up to, and without, `next`.
+
+    Where the offset has expired, `begin` says where the log begins instead; else it is 0.
+    """
 
     records: list[Record]
     next: int
+    begin: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,9 +147,9 @@ class LogReader(Protocol):
         """Return up to `most` committed records from `offset` on, as soon as there are some, and where to go on.
 
         Where there are none, `next` says up to where: the offset itself at the log's end or beyond it. An offset that
-        has expired stands for the oldest there is. A read that goes on where the last one ended is quick, any other has
-        to find its place. Raises BrokerUnreachable when nothing is known within `timeout` seconds, BrokerError for a
-        partition that cannot be read.
+        has expired stands for the oldest there is, and `begin` says so. A read that goes on where the last one ended is
+        quick, any other has to find its place. Raises BrokerUnreachable when nothing is known within `timeout` seconds,
+        BrokerError for a partition that cannot be read.
         """
 
     def close(self) -> None:

@@ -216,7 +216,8 @@ class MemoryLogReader:
             log = self._cluster.log
             log.check(tp)
             records = list(log.after(tp, offset, most))
-            return Chunk(records, records[-1].offset + 1 if len(records) == most else max(offset, log.end(tp)))
+            end = records[-1].offset + 1 if len(records) == most else max(offset, log.end(tp))
+            return Chunk(records, end, log.oldest(tp) if offset < log.oldest(tp) else 0)
 
     def close(self) -> None:
         """Give the reader up."""

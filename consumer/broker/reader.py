@@ -87,10 +87,12 @@ class KafkaLogReader:
         self._bootstrap = bootstrap
         self._assigned: TopicPartition | None = None
         self._next = 0  # the offset from which on the assigned partition has not been handed out
+        self._begin = 0  # where the log begins, if that is above what is just asked for
 
     def read(self, tp: TopicPartition, offset: int, most: int, timeout: float) -> Chunk:
         """Return up to `most` committed records from `offset` on, as soon as there are some, and where to go on."""
         deadline = time.monotonic() + timeout
+        self._begin = 0
         goes_on = (tp, offset) == (self._assigned, self._next)
         try:
             if not goes_on:
@@ -145,7 +147,7 @@ class KafkaLogReader:
                 _raise_unless_passing(error, tp.topic)
         if ended or lost:  # it would tell of the same end, or error, only once; and wait there for more, unasked
             self._unassign()
-        return Chunk(records, self._next) if records or ended else None
+        return Chunk(records, self._next, self._begin) if records or ended else None
 
     def _look_up(self, tp: TopicPartition, timeout: float) -> Chunk | None:
         """Ask how far the log goes, where it does not have the offset, or nothing came.
@@ -162,7 +164,9 @@ class KafkaLogReader:
             return None  # it may pass
         if self._next >= end:
             self._unassign()
-            return Chunk([], self._next)
+            return Chunk([], self._next, self._begin)
+        if self._next < oldest:
+            self._begin = oldest
         if self._assigned is None or self._next < oldest:
             self._assign(tp, max(self._next, oldest))
         return None

@@ -115,11 +115,11 @@ def test_any_piece_is_what_the_log_holds_there(bench: Bench, reader: LogReader) 
 def test_at_the_end_and_beyond_there_is_nothing_until_something_comes(bench: Bench, reader: LogReader) -> None:
     topic = bench.topic()
     tp = TopicPartition(topic, 0)
-    assert reader.read(tp, 0, 10, PATIENCE) == ([], 0)
+    assert reader.read(tp, 0, 10, PATIENCE) == ([], 0, 0)
     bench.produce(topic, [b"%d" % number for number in range(10)], partition=0)
-    assert reader.read(tp, 10, 10, PATIENCE) == ([], 10)
-    assert reader.read(tp, 10, 10, PATIENCE) == ([], 10)
-    assert reader.read(tp, 99, 10, PATIENCE) == ([], 99)
+    assert reader.read(tp, 10, 10, PATIENCE) == ([], 10, 0)
+    assert reader.read(tp, 10, 10, PATIENCE) == ([], 10, 0)
+    assert reader.read(tp, 99, 10, PATIENCE) == ([], 99, 0)
     assert reader.read(tp, 9, 10, PATIENCE).next == 10
     bench.produce(topic, [b"10"], partition=0)
     chunk = reader.read(tp, 10, 10, PATIENCE)
@@ -133,13 +133,15 @@ def test_what_has_expired_is_passed(bench: Bench, reader: LogReader) -> None:
     tp = TopicPartition(topic, 0)
     bench.produce(topic, [b"%d" % number for number in range(100)], partition=0)
     bench.expire(tp, 40)
-    for offset in (0, 39, 40):
-        assert reader.read(tp, offset, 1, PATIENCE).records[0].offset == 40
+    for offset, begin in ((0, 40), (39, 40), (40, 0)):
+        chunk = reader.read(tp, offset, 1, PATIENCE)
+        assert (chunk.records[0].offset, chunk.begin) == (40, begin)
     bench.expire(tp, 60)
     assert reader.read(tp, 41, 500, PATIENCE).next > 41
-    assert [record.offset for record in reader.read(tp, 0, 500, PATIENCE).records][:2] == [60, 61]
+    chunk = reader.read(tp, 0, 500, PATIENCE)
+    assert ([record.offset for record in chunk.records][:2], chunk.begin) == ([60, 61], 60)
     bench.expire(tp, 100)
-    assert reader.read(tp, 0, 500, PATIENCE) == ([], 100)
+    assert reader.read(tp, 0, 500, PATIENCE) == ([], 100, 100)
     assert list(bench.broker.read(topic)) == []
 
 

@@ -157,7 +157,7 @@ def test_properties_for_members_keep_nobody_from_reading(kafka_bootstrap: str, t
     kafka = Kafka(kafka_bootstrap, "group", protocol="consumer", properties=OF_MEMBERS)
     place = TopicPartition(topic, 0)
     assert list(kafka.read(topic)) == []
-    assert kafka.log_reader().read(place, 0, 1, 5.0) == ([], 0)
+    assert kafka.log_reader().read(place, 0, 1, 5.0) == ([], 0, 0)
     assert kafka.committed([place]) == {place: None}
     assert kafka.begins([place], 0.0) == {place: (0, 0)}
 

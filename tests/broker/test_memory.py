@@ -140,7 +140,7 @@ def test_a_topic_made_anew_is_empty_and_another(broker: MemoryBroker) -> None:
     assert broker.topic_ids(["t"]) != before
     assert list(broker.read("t")) == []
     assert broker.begins([PLACE], None) == {PLACE: (0, 0)}
-    assert broker.log_reader().read(PLACE, 7, 10, 1.0) == ([], 7)
+    assert broker.log_reader().read(PLACE, 7, 10, 1.0) == ([], 7, 0)
     list(broker.produce([record(b"new")]))
     assert [(r.offset, r.value) for r in member.poll()] == [(0, b"new")], "a place that is gone begins with the oldest"
 

@@ -101,8 +101,8 @@ def test_a_log_reader_stops_before_what_is_open_and_goes_on_later(bench: Bench, 
     reader = bench.broker.log_reader()
     chunk = reader.read(tp, 0, 10, PATIENCE)
     assert (values(chunk.records), chunk.next) == ([b"before"], 1)
-    assert reader.read(tp, 1, 10, PATIENCE) == ([], 1)
-    assert reader.read(tp, 2, 10, PATIENCE) == ([], 2)
+    assert reader.read(tp, 1, 10, PATIENCE) == ([], 1, 0)
+    assert reader.read(tp, 2, 10, PATIENCE) == ([], 2, 0)
     (producer.commit_transaction if commit else producer.abort_transaction)(PATIENCE)
     read: list[bytes | None] = []
     while chunk.next < 4:  # the two, and the marker
