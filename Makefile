@@ -32,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz hostile forbidden observe dashboard chaos bench bench-operator bench-owed lint types format wheel image sbom audit check lock clean
+.PHONY: help demo test fuzz hostile forbidden observe nights dashboard chaos bench bench-operator bench-owed lint types format wheel image sbom audit check lock clean
 
 help: ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ hostile: $(READY) ## Deliver to hostile peers of all kinds at once, on Kafka, an
 
 observe: $(READY) ## Have a real Prometheus scrape three replicas on Kafka, and print what each panel and alert answers.
 	@$(BIN)/python tests/observe.py $(ARGS)
+
+nights: $(READY) ## Provoke each alert on Kafka, do what its section in docs/operating.md says, and see that all is well (ARGS=SprintlyExpired).
+	@$(BIN)/python tests/nights/drill.py $(ARGS)
 
 dashboard: $(READY) ## Write deploy/grafana.json anew from deploy/observability.
 	@$(BIN)/python deploy/observability/dashboard.py

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 VERSION = "4.3.1"
 IMAGE = f"apache/kafka:{VERSION}"
+PROGRAMS = {"kafka-configs.sh": "kafka.admin.ConfigCommand"}  # what the scripts start
 START_TIMEOUT = 90.0  # seconds; it takes 3 to 5 where nothing else runs
 LOOPBACK = "127.0.0.1"
 ADDRESS_VARIABLE = "SPRINTLY_TEST_BOOTSTRAP"
@@ -86,8 +87,18 @@ class Container:
 
     def tool(self, name: str, *arguments: str) -> str:
         """Run one of Kafka's own tools, by its class, beside the broker; returns what it printed."""
-        words = " ".join(shlex.quote(word) for word in (name, "--bootstrap-server", self.bootstrap, *arguments))
-        command = f"java -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' org.apache.kafka.tools.{words}"
+        return self._java(f"org.apache.kafka.tools.{name}", "--bootstrap-server", self.bootstrap, *arguments)
+
+    def program(self, name: str, *arguments: str) -> str:
+        """Run one of Kafka's own programs, by the name under which they come; returns what it printed.
+
+        Images need not have the scripts themselves, which do nothing but find Java.
+        """
+        return self._java(PROGRAMS[name], *arguments)
+
+    def _java(self, name: str, *arguments: str) -> str:
+        words = " ".join(shlex.quote(word) for word in (name, *arguments))
+        command = f"java -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' {words}"
         ran = self._container.get_wrapped_container().exec_run(["sh", "-c", command], stderr=False)
         said: str = ran.output.decode(errors="replace")
         if ran.exit_code:

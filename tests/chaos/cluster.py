@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -102,11 +103,11 @@ def _settle(ask: Callable[[], Mapping[Any, Any]]) -> None:
 
 
 @contextmanager
-def own_cluster() -> Iterator[Cluster]:
-    """Run the broker and the gate until the block ends. Raises KafkaUnavailable."""
+def own_cluster(properties: Mapping[str, str] = MappingProxyType({})) -> Iterator[Cluster]:
+    """Run the broker, with more properties, and the gate until the block ends. Raises KafkaUnavailable."""
     inside = free_port()
     with (
         Gate(LOOPBACK, inside) as gate,
-        own_kafka(Listener(inside, gate.port), PROPERTIES) as container,
+        own_kafka(Listener(inside, gate.port), {**PROPERTIES, **properties}) as container,
     ):
         yield Cluster(container, gate)
