@@ -51,6 +51,7 @@ NIGHTS: tuple[type[Night], ...] = (
     destinations.DestinationDown,
     replicas.NotReadyWithoutTopics,
     replicas.NotReadyWithoutPlace,
+    replicas.NotReadyWithoutControl,
     replicas.NoReplica,
     replicas.ReplicaDown,
     configuration.SetAside,

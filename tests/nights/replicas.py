@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from confluent_kafka.admin import AdminClient
 from nights.night import PARTITIONS, Night
 
 
@@ -99,6 +100,36 @@ class NotReadyWithoutPlace(Night):
         self.follow(create, says="was there")  # what is there stays as it is
         self.follow(grow, says="grown")
         self.until(lambda: all(self.made.committed().get(number) for number in self._new), "the new ones stand still")
+
+
+class NotReadyWithoutControl(Night):
+    """Somebody deletes the control topic."""
+
+    alert: ClassVar[str] = "SprintlyNotReady"
+    how: ClassVar[str] = "the control topic deleted (`control`)"
+    done: ClassVar[str] = "topics create; restarted one by one"
+
+    def provoke(self) -> None:
+        self.made.do("subscriptions", "disable", "acme")
+        topic = f"{self.made.topic}.control"
+        client = AdminClient({"bootstrap.servers": self.place.bootstrap})
+        client.delete_topics([topic])[topic].result()
+        self.until(lambda: any("control" in why for why in self.unready().values()), "nobody misses it")
+
+    def mend(self) -> None:
+        create, grow = self.section.do
+        self.follow(create, says="created")
+        self.follow(grow, says="stays")
+        self.until(lambda: not self.unready(), "they do not go on by themselves", self.unready)
+        for number in range(self.replicas):
+            assert self.running.pop(number).stop() == 0, "a replica did not end in order"
+            self.start_all()
+        for word in ("disable", "enable"):  # they hear what is said
+            self.made.do("subscriptions", word, "other")
+            self.until(lambda said=f"a subscription is {word}d": self._heard(said), "not all hear what is said")
+
+    def _heard(self, said: str) -> bool:
+        return all(said in replica.text for replica in self.running.values())
 
 
 class Rebalancing(Night):
