@@ -53,8 +53,8 @@ class Admin:
         answers = {name: _answer(client, future, name, "Describe", timeout) for name, future in asked.items()}
         return {name: str(answer.topic_id) for name, answer in answers.items()}
 
-    def lacking(self, topics: Mapping[str, Sequence[str]], group: str | None, timeout: float) -> list[str]:
-        """Return a sentence for each right that is known to be missing: operations by topic, and Read on a group."""
+    def lacking(self, topics: Mapping[str, Sequence[str]], timeout: float) -> list[str]:
+        """Return a sentence for each right that is known to be missing, of operations by topic."""
         admin, _ = self._client()
         asked = admin.describe_topics(
             TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
@@ -66,8 +66,6 @@ class Admin:
                 operations.remove(CONFIGS)
             if operations:
                 sentences.append(Right(operations, "topic", (name,)).lacking())
-        if group is not None and self._hides(admin, group, timeout):
-            sentences.append(Right(("Read",), "group", (group,)).lacking())
         return sentences
 
     def _configurable(self, admin: AdminClient, topic: str, timeout: float) -> bool:
@@ -78,14 +76,6 @@ class Admin:
         except KafkaException as error:
             return bool(error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
         return True
-
-    def _hides(self, admin: AdminClient, group: str, timeout: float) -> bool:
-        """Whether the brokers say nothing of a group to this client, as they do where it may not Read it."""
-        try:
-            admin.describe_consumer_groups([group], request_timeout=timeout)[group].result()
-        except KafkaException as error:
-            return bool(error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED)
-        return False
 
     def retention(self, topic: str, timeout: float) -> float | None:
         """Return the seconds after which a topic's records expire; None where they never do."""
@@ -179,7 +169,7 @@ class EmbeddedAdmin(Admin):
                 raise BrokerError(missing(name))
         return dict.fromkeys(topics, "")
 
-    def lacking(self, topics: Mapping[str, Sequence[str]], group: str | None, timeout: float) -> list[str]:
+    def lacking(self, topics: Mapping[str, Sequence[str]], timeout: float) -> list[str]:
         """Return nothing: everything is allowed."""
         return []
 

@@ -16,7 +16,7 @@ import confluent_kafka as ck
 from confluent_kafka import KafkaException
 
 from consumer.broker import Rebalance, TopicSpec, Writer, Written, first_millisecond, missing
-from consumer.broker.access import ClientLog, denied, opened
+from consumer.broker.access import ClientLog, Right, denied, opened
 from consumer.broker.admin import ANSWER_TIME, Admin, EmbeddedAdmin
 from consumer.broker.group import KafkaConsumer
 from consumer.broker.offsets import Offsets
@@ -111,7 +111,10 @@ class Kafka:
         self, topics: Mapping[str, Sequence[str]], timeout: float = ANSWER_TIME, *, member: bool = False
     ) -> list[str]:
         """Return a sentence for each right that is known to be missing, with the command that gives it."""
-        return self._admin.lacking(topics, self._group if member else None, timeout)
+        sentences = self._admin.lacking(topics, timeout)
+        if member and not self.embedded and self._offsets.hidden(next(iter(topics)), timeout):
+            sentences.append(Right(("Read",), "group", (self._group,)).lacking())
+        return sentences
 
     def retention(self, topic: str, timeout: float = ANSWER_TIME) -> float | None:
         """Return the seconds after which a topic's records expire; None where they never do or nobody says."""
@@ -235,7 +238,7 @@ class Kafka:
 
     def _complain(self, topic: str, operation: str) -> NoReturn:
         """Say why a topic cannot be seen, which is needed for `operation`: it may not be known of, or is not there."""
-        lacking = self._admin.lacking({topic: (operation,)}, None, ANSWER_TIME)
+        lacking = self._admin.lacking({topic: (operation,)}, ANSWER_TIME)
         raise BrokerError("; ".join(lacking) or missing(topic))
 
     def _await(self, topics: set[str], partitions: int = 1) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Any, TypeAlias
 
 import confluent_kafka as ck
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from consumer.broker import first_millisecond
 from consumer.broker.access import Witness, opened
@@ -41,6 +41,21 @@ class Offsets:
         with self._client("read_committed") as client:  # by which it waits, and asks again itself
             found = self._ask(client, theirs(partitions), timeout, ck.Consumer.committed)
         return {tp: Commit(at.offset, at.metadata or "") if at.offset >= 0 else None for tp, at in found.items()}
+
+    def hidden(self, topic: str, timeout: float) -> bool:
+        """Whether the brokers say nothing of the group to this client, as they do where it may not Read it.
+
+        Not by describing the group: when a description comes after its time-out, librdkafka 2.16 ends the process
+        (`rd_kafka_enq_once_del_source_return: Assertion`).
+        """
+        with self._client("read_uncommitted") as (consumer, _):
+            try:
+                errors = [at.error for at in consumer.committed([ck.TopicPartition(topic, 0)], timeout)]
+            except KafkaException as error:
+                errors = [error.args[0]]
+                while (message := consumer.poll(0)) is not None:  # it says so only here where it finds no coordinator
+                    errors.append(message.error())
+        return any(error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED for error in errors)
 
     def bounds(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
         """Return the oldest offset of each partition and its end, uncommitted records included (the high watermark)."""

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,22 @@ from chaos.run import Run, figures
 from chaos.schedule import ALL
 from kafka import REQUIRED, KafkaUnavailable
 
+PATIENCE = 60.0  # seconds
+ASKING = """
+import sys
+from consumer.broker.kafka import Kafka
+
+kafka = Kafka(sys.argv[1], "late")
+kafka.partitions(10.0)
+print("asks", flush=True)
+sys.stdin.readline()
+kafka.lacking({"late": ("Read",)}, 1.0, member=True)
+print("has asked", flush=True)
+sys.stdin.readline()
+for _ in range(20):
+    kafka.partitions(10.0)
+print("alive", flush=True)
+"""
 SEED = "SPRINTLY_CHAOS_SEED"  # the variable that names another seed than the one below
 
 
@@ -26,6 +44,22 @@ def own_kafka() -> Iterator[Cluster]:
             yield cluster
     except KafkaUnavailable as error:
         (pytest.fail if REQUIRED else pytest.skip)(f"needs a Kafka that can be killed: {error}")
+
+
+def test_an_answer_about_rights_that_comes_too_late_ends_no_process(own_kafka: Cluster) -> None:
+    """librdkafka 2.16 aborts where the description of a group comes after its time-out, and a replica is gone."""
+    command = [sys.executable, "-c", ASKING, own_kafka.behind_gate]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "asks\n"
+        own_kafka.gate.stall()
+        asking.stdin.write("\n")
+        asking.stdin.flush()
+        assert asking.stdout.readline() == "has asked\n"
+        own_kafka.gate.open()
+        said, _ = asking.communicate("\n", PATIENCE)
+    assert (said, asking.returncode) == ("alive\n", 0)
 
 
 def test_nothing_is_lost_or_out_of_order_or_comes_twice_without_a_reason(own_kafka: Cluster, tmp_path: Path) -> None:
