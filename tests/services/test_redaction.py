@@ -104,7 +104,11 @@ def test_no_base64_hides_a_secret(
     assert not legible(written[first:last], redacted.replace(around, ""))
 
 
-@given(SECRETS, st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=5), each_escape, each_escape)
+BEFORE = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\\"), max_size=5)
+"""A backslash before an escape makes another one of it: what follows is not the secret then."""
+
+
+@given(SECRETS, BEFORE, each_escape, each_escape)
 def test_no_escapes_within_base64_or_hexadecimal_hide_a_secret(
     secret: str, before: str, inner: Callable[[str], str], outer: Callable[[str], str]
 ) -> None:
