@@ -48,14 +48,13 @@ class Offsets:
         Not by describing the group: when a description comes after its time-out, librdkafka 2.16 ends the process
         (`rd_kafka_enq_once_del_source_return: Assertion`).
         """
-        witness = Witness(self._config | {"isolation.level": "read_uncommitted"}, self._bootstrap)
-        consumer = opened(ck.Consumer, witness.config)  # not closed: that waits for a coordinator, which may be away
-        try:
-            errors = [at.error for at in consumer.committed([ck.TopicPartition(topic, 0)], timeout)]
-        except KafkaException as error:
-            errors = [error.args[0]]
-            while (message := consumer.poll(0)) is not None:  # it says so only here where it finds no coordinator
-                errors.append(message.error())
+        with self._client("read_uncommitted") as (consumer, _):
+            try:
+                errors = [at.error for at in consumer.committed([ck.TopicPartition(topic, 0)], timeout)]
+            except KafkaException as error:
+                errors = [error.args[0]]
+                while (message := consumer.poll(0)) is not None:  # it says so only here where it finds no coordinator
+                    errors.append(message.error())
         return any(error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED for error in errors)
 
     def bounds(self, partitions: Sequence[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
