@@ -10,7 +10,8 @@ from consumer.entries import Book, Entries, Refusal, nobody
 from consumer.errors import KeysMissing
 from consumer.event import TopicPartition
 from consumer.logs import get_logger
-from consumer.reload import Found
+from consumer.reload import Found, cut
+from consumer.tail import ANSWER_TIME, to_end
 
 if TYPE_CHECKING:
     from consumer.broker import Broker, LogReader
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 TOLD = 20  # records set aside that are named one by one
 INTERVAL = 0.5  # seconds between two looks
-ANSWER_TIME = 5.0  # seconds
-BATCH = 500  # records read at once
 
 
 class Directory:
@@ -92,10 +91,8 @@ class Directory:
         if self._reader is None:
             self._reader = self._broker.log_reader()
         for partition, offset in self._next.items():
-            chunk = self._reader.read(TopicPartition(self.topic, partition), offset, BATCH, ANSWER_TIME)
-            while chunk.records:
+            for chunk in to_end(self._reader, TopicPartition(self.topic, partition), offset):
                 yield from chunk.records
-                chunk = self._reader.read(TopicPartition(self.topic, partition), chunk.next, BATCH, ANSWER_TIME)
 
     def _noted(self, record: Record) -> Record:
         """Note that a record is known: what is read before an error is not read again."""
@@ -116,12 +113,8 @@ class Directory:
         """Log what is newly set aside, and have `/readyz` tell all of it."""
         former, self._aside = self._aside, dict(entries.aside)
         new = [f"subscription {name}: {why}" for name, why in self._aside.items() if former.get(name) != why]
-        for sentence in _cut(new):
+        for sentence in cut(new, TOLD):
             self._log.error("a subscription is set aside", problem=sentence)
         problems = entries.problems
-        detail = f"{len(problems)} record(s) of {self.topic} are set aside: " + "; ".join(_cut(problems))
+        detail = f"{len(problems)} record(s) of {self.topic} are set aside: " + "; ".join(cut(problems, TOLD))
         self._health.note("subscriptions", detail if problems else "")
-
-
-def _cut(problems: list[str]) -> list[str]:
-    return problems[:TOLD] + [f"and {len(problems) - TOLD} more"] * (len(problems) > TOLD)

@@ -58,6 +58,11 @@ class Source(Protocol):
         """Return what is there if it has changed since the last look, or `anew` in any case; raises as `read` does."""
 
 
+def cut(problems: Sequence[str], most: int) -> list[str]:
+    """Return the first of them, and how many more there are."""
+    return [*problems[:most], *([f"and {len(problems) - most} more"] if len(problems) > most else [])]
+
+
 class Reload:
     """The active subscriptions, and what becomes of them."""
 
@@ -182,7 +187,7 @@ class Reload:
             return
         self._refused = tuple(problems)
         self._metrics.configuration_reloads.add("refused")
-        told = [*problems[:TOLD], *([f"and {len(problems) - TOLD} more"] if len(problems) > TOLD else [])]
+        told = cut(problems, TOLD)
         for problem in told:
             self._log.error("changed subscriptions are refused, the former ones stay active", problem=problem)
         self._health.set(CHECK, f"the former subscriptions are active, what is there now is refused: {'; '.join(told)}")

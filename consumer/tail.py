@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,26 @@ from consumer.errors import BrokerError
 from consumer.reminder import Reminder
 
 if TYPE_CHECKING:
-    from consumer.broker import Broker, LogReader
+    from consumer.broker import Broker, Chunk, LogReader
     from consumer.clock import Clock
     from consumer.core import Core
-    from consumer.event import Record
+    from consumer.event import Record, TopicPartition
     from consumer.health import Health
 
 INTERVAL = 1.0  # seconds between two looks
 ANSWER_TIME = 5.0  # seconds
 BATCH = 500  # records read at once
 PATIENCE = 15.0  # seconds without an answer after which the replica says so: longer than a transaction stays open
+
+
+def to_end(reader: LogReader, place: TopicPartition, offset: int) -> Iterator[Chunk]:
+    """Yield what a partition has from `offset` on, piece by piece; the last one is empty. Raises BrokerError."""
+    while True:
+        chunk = reader.read(place, offset, BATCH, ANSWER_TIME)
+        yield chunk
+        if not chunk.records:
+            return
+        offset = chunk.next
 
 
 class Tail:
@@ -81,12 +91,10 @@ class Tail:
         if self._reader is None:
             self._reader = self._broker.log_reader()
         found: list[Record] = []
-        while True:
-            chunk = self._reader.read(self._place, offset, BATCH, ANSWER_TIME)
-            if not chunk.records:
-                return found, chunk.next
+        for chunk in to_end(self._reader, self._place, offset):
             found += chunk.records
             offset = chunk.next
+        return found, offset
 
     async def _take(self, records: list[Record], end: int) -> None:
         self._core.told(records, end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from harness import CODEC, OK, TOPIC, Ping, subscription
 
@@ -15,6 +16,7 @@ from consumer.clock import SystemClock
 from consumer.codec import Codec
 from consumer.core import Core, CoreSettings
 from consumer.directory import Directory
+from consumer.entries import write_entry
 from consumer.event import Outgoing, TopicPartition
 from consumer.fetcher import SchemaSource
 from consumer.health import Health
@@ -31,6 +33,7 @@ from consumer.workers import Workers
 
 FAST = Timing(cycle_interval=0.02, cycle_stall=0.3, revoke_timeout=2.0, drain_timeout=5.0)
 REPLAYS, LETTERS, STATES, CONTROL = (f"{TOPIC}.{name}" for name in ("replay", "dlq", "state", "control"))
+DIRECTORY = "sprintly.subscriptions"  # the topic with the subscriptions, where they are not given
 PATIENCE = 20.0  # seconds
 
 
@@ -172,3 +175,14 @@ def scenario(play: Callable[[], object]) -> None:
     coroutine = play()
     assert asyncio.iscoroutine(coroutine)
     asyncio.run(coroutine)
+
+
+def entry(id_: str, seal: Seal | None = None, **more: Any) -> Outgoing:
+    return write_entry(DIRECTORY, {"id": id_, "product": "*", "service": "ping", **more}, seal)
+
+
+def with_topic(*records: Outgoing, broker: MemoryBroker | None = None) -> MemoryBroker:
+    broker = broker or cluster()
+    broker.create([TopicSpec(DIRECTORY, 1)])
+    list(broker.produce(records))
+    return broker

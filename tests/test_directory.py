@@ -9,30 +9,31 @@ import orjson
 import pytest
 from cryptography.fernet import Fernet
 from harness import DOWN, value
-from replicas import Destination, Replica, cluster, committed, eventually, owed, produce, running, scenario
+from replicas import (
+    DIRECTORY,
+    Destination,
+    Replica,
+    cluster,
+    committed,
+    entry,
+    eventually,
+    owed,
+    produce,
+    running,
+    scenario,
+    with_topic,
+)
 
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.core import CoreSettings
-from consumer.entries import write_entry, write_removal
+from consumer.entries import write_removal
 from consumer.errors import BrokerUnreachable
 from consumer.event import Outgoing
 from consumer.health import HealthServer
 from consumer.sealed import Seal
 
-DIRECTORY = "sprintly.subscriptions"
 SEAL = Seal([Fernet.generate_key().decode()])
-
-
-def entry(id_: str, seal: Seal | None = None, **more: Any) -> Outgoing:
-    return write_entry(DIRECTORY, {"id": id_, "product": "*", "service": "ping", **more}, seal)
-
-
-def with_topic(*records: Outgoing, broker: MemoryBroker | None = None) -> MemoryBroker:
-    broker = broker or cluster()
-    broker.create([TopicSpec(DIRECTORY, 1)])
-    list(broker.produce(records))
-    return broker
 
 
 def test_every_subscription_is_there_before_the_first_delivery() -> None:

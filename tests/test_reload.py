@@ -11,12 +11,23 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from harness import TOPIC, Ping, subscription, value
-from replicas import Destination, Replica, cluster, committed, eventually, produce, running, scenario
+from replicas import (
+    DIRECTORY,
+    Destination,
+    Replica,
+    cluster,
+    committed,
+    entry,
+    eventually,
+    produce,
+    running,
+    scenario,
+    with_topic,
+)
 
-from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker
 from consumer.delivery import delivery_id
-from consumer.entries import write_entry, write_removal
+from consumer.entries import write_removal
 from consumer.errors import BrokerUnreachable
 from consumer.event import Outgoing
 from consumer.health import HealthServer
@@ -25,7 +36,6 @@ from consumer.sealed import Seal
 from consumer.subscriptions_file import SubscriptionsFile
 from services import Payload
 
-DIRECTORY = "sprintly.subscriptions"
 SEAL = Seal([Fernet.generate_key().decode()])
 
 
@@ -218,17 +228,6 @@ def test_a_thousand_changes_in_a_row_under_load_lose_nothing() -> None:
 
 
 # -- a topic
-
-
-def entry(id_: str, seal: Seal | None = None, **more: Any) -> Outgoing:
-    return write_entry(DIRECTORY, {"id": id_, "product": "*", "service": "ping", **more}, seal)
-
-
-def with_topic(*records: Outgoing, broker: MemoryBroker | None = None) -> MemoryBroker:
-    broker = broker or cluster()
-    broker.create([TopicSpec(DIRECTORY, 1)])
-    list(broker.produce(records))
-    return broker
 
 
 BAD = Outgoing(DIRECTORY, b"a", b"{}")
