@@ -15,6 +15,7 @@ import structlog
 from consumer.broker import FOREVER
 from consumer.errors import BrokerError
 from consumer.reminder import Reminder
+from consumer.sidethread import aside
 
 if TYPE_CHECKING:
     from consumer.broker import Broker
@@ -69,7 +70,7 @@ class Ends:
 
     async def _ask(self, partitions: list[TopicPartition]) -> None:
         try:
-            spans = await asyncio.to_thread(self._broker.begins, partitions, FOREVER, ANSWER_TIME)
+            spans = await aside(self._broker.begins, partitions, FOREVER, ANSWER_TIME)
         except BrokerError as error:
             if self._reminder.is_due():
                 self._log.warning("it cannot be seen where logs end", error=str(error))

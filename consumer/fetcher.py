@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -17,6 +16,7 @@ from consumer.codec import Codec, Undecodable, Unfetched, Writer, WriterSchema, 
 from consumer.errors import ConfigurationError, RegistryError, RegistryUnavailable, SchemaUnusable
 from consumer.framing import Reference, describe
 from consumer.reminder import Reminder
+from consumer.sidethread import SideThread
 
 if TYPE_CHECKING:
     from consumer.clock import Clock
@@ -87,7 +87,7 @@ class SchemaFetcher:
         self._pauses = pauses
         self._patience = patience
         self._wanted = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "registry")
+        self._thread = SideThread("registry")
         self._reminder = Reminder(clock)
         self._log = structlog.get_logger("registry")
 
@@ -104,7 +104,7 @@ class SchemaFetcher:
                 await self._fetch_all()
                 self._health.clear("registry")
         finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            self._thread.close()
 
     async def _fetch_all(self) -> None:
         """Go round until nothing is awaited: fetched, refused, or its partitions given up."""
@@ -120,7 +120,7 @@ class SchemaFetcher:
 
     async def _fetch(self, reference: Reference) -> str:
         """Ask for one schema; return why there is no answer, or nothing."""
-        asked = asyncio.get_running_loop().run_in_executor(self._thread, fetch_writer, self._source, reference)
+        asked = self._thread.do(fetch_writer, self._source, reference)
         try:
             writer = await asyncio.wait_for(asked, self._patience)
         except SchemaUnusable as error:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -34,6 +33,7 @@ from consumer.reminder import Reminder
 from consumer.retention import Retention
 from consumer.retry import Doubling
 from consumer.scanner import Scanner
+from consumer.sidethread import SideThread, aside
 from consumer.tail import Tail
 from consumer.takeover import TakeOver
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from consumer.wire import Answer
     from consumer.workers import Workers
 
-T = TypeVar("T")
 
 # Attempts that one turn begins: the answers that have come meanwhile are taken in before the next ones begin.
 STARTS = 64
@@ -158,7 +157,7 @@ class Pipeline:
             self._reload = Reload(core, source, active, self._soon, clock=clock, health=health, metrics=metrics)
         self._log = structlog.get_logger("pipeline")
         self._writer: Writer | None = None
-        self._cycle_thread = ThreadPoolExecutor(1, "cycle")
+        self._cycle_thread = SideThread("cycle")
         self._cycle_lock = asyncio.Lock()
         self._last_durable = clock.monotonic()
         self._watch_due = inf  # when the loop is to watch again (monotonic); while it does, nothing is
@@ -191,7 +190,7 @@ class Pipeline:
             await self._work()
         if self._reload is not None:
             self._reload.close()
-        self._cycle_thread.shutdown(wait=False)
+        self._cycle_thread.close()
         await self._transport.aclose()
         if self._workers is not None:
             await self._workers.aclose()
@@ -333,7 +332,7 @@ class Pipeline:
                 await asyncio.wait_for(self._moved.wait(), COUNT)
             self._moved.clear()
             try:
-                there = (await self._ask(self._broker.partitions, AGAIN)).get(self._topics.events, 0)
+                there = (await aside(self._broker.partitions, AGAIN)).get(self._topics.events, 0)
             except BrokerError:
                 continue  # who cannot be asked is told of elsewhere, and asked again
             if there > self._partitions_there:
@@ -446,7 +445,7 @@ class Pipeline:
         """Write a cycle by its thread. When it fails the memory stays: the next cycle says it all again."""
         began = self._clock.monotonic()
         try:
-            await self._loop.run_in_executor(self._cycle_thread, self._transact, cycle, membership)
+            await self._cycle_thread.do(self._transact, cycle, membership)
         except RecordTooLarge as error:
             self._metrics.cycles.add("refused")
             self._log.warning("a record is made to fit", error=str(error))
@@ -525,7 +524,7 @@ class Pipeline:
     async def _look_again(self) -> None:
         """See whether a trouble that came by itself is over: the client does not say so."""
         try:
-            await self._ask(self._broker.partitions, AGAIN)
+            await aside(self._broker.partitions, AGAIN)
             trouble = await self._what_is_not_allowed()
         except BrokerError as error:
             trouble = str(error)
@@ -539,7 +538,7 @@ class Pipeline:
     async def _what_is_not_allowed(self) -> str:
         look = partial(self._broker.lacking, member=True)
         rights = {**self._topics.rights, **dict.fromkeys(self._subscriptions_topics, ("Read",))}
-        return "; ".join(await self._ask(look, rights, AGAIN))
+        return "; ".join(await aside(look, rights, AGAIN))
 
     @property
     def _subscriptions_topics(self) -> tuple[str, ...]:
@@ -569,7 +568,7 @@ class Pipeline:
 
     async def _what_is_missing(self) -> str:
         try:
-            there = await self._ask(self._broker.partitions, AGAIN)
+            there = await aside(self._broker.partitions, AGAIN)
         except BrokerUnreachable as error:
             return str(error)
         self._partitions_there = there.get(self._topics.events, 0)
@@ -584,7 +583,7 @@ class Pipeline:
     async def _why_nothing_can_be_written(self) -> str:
         """Make the writer, which shows it; else something would be delivered first, again after each restart."""
         try:
-            self._writer = await self._loop.run_in_executor(self._cycle_thread, self._broker.writer)
+            self._writer = await self._cycle_thread.do(self._broker.writer)
         except CycleAborted as error:
             return str(error)
         return ""
@@ -597,9 +596,6 @@ class Pipeline:
         except (BrokerError, KeysMissing) as error:
             return f"the subscriptions cannot be read: {error}"
         return ""
-
-    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.to_thread(question, *arguments)
 
     def _count(self) -> None:
         """Say what gauges with labels say now; called from the thread that serves metrics."""

@@ -6,16 +6,15 @@ that cannot be used is set aside. Log, metrics and readiness say which it was.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from consumer.changes import Changes, changes
 from consumer.errors import BrokerError, ConfigurationError, KeysMissing
 from consumer.logs import get_logger
 from consumer.reminder import Reminder
 from consumer.router import Router
+from consumer.sidethread import SideThread
 from consumer.subscriptions import entry_of
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from consumer.health import Health
     from consumer.metrics import Metrics
     from consumer.subscriptions import Subscription
-
-T = TypeVar("T")
 
 CHECK = "subscriptions"
 TOLD = 10  # ids, or problems, that are named one by one
@@ -88,7 +85,7 @@ class Reload:
         self._clock = clock
         self._health = health
         self._metrics = metrics
-        self._thread = ThreadPoolExecutor(1, "subscriptions")
+        self._thread = SideThread("subscriptions")
         self._wanted = False
         self._aside: frozenset[str] = frozenset()
         self._refused: tuple[str, ...] = ()  # what is wrong with what is there now
@@ -107,7 +104,7 @@ class Reload:
     async def begin(self) -> None:
         """Have the core begin with what the source has, unless it has its subscriptions. Raises as `Source.read`."""
         if self._active is None:
-            found = await self._on_thread(self._source.read)
+            found = await self._thread.do(self._source.read)
             self._active = found.subscriptions
             self._core.subscribe(Router(found.subscriptions))
 
@@ -126,12 +123,12 @@ class Reload:
 
     def close(self) -> None:
         """Give up."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     async def _look(self) -> None:
         anew, self._wanted = self._wanted, False
         try:
-            found = await self._on_thread(lambda: self._prepared(self._source.look(anew=anew)))
+            found = await self._thread.do(lambda: self._prepared(self._source.look(anew=anew)))
         except ConfigurationError as error:
             self._refuse(error.problems)
         except KeysMissing as error:
@@ -199,6 +196,3 @@ class Reload:
             self._health.set(CHECK, f"changes of subscriptions cannot be read: {sentence}")
         if self._reminder.is_due():
             self._log.error("changes of subscriptions cannot be read", trouble=sentence)
-
-    async def _on_thread(self, question: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from consumer.errors import BrokerError
+from consumer.sidethread import aside
 
 if TYPE_CHECKING:
     from consumer.broker import Broker
@@ -47,7 +48,7 @@ class Retention:
             await asyncio.sleep(LOOK)
 
     async def _look(self, topic: str, owing: Sequence[TopicPartition]) -> None:
-        retention = await asyncio.to_thread(self._broker.retention, topic, ANSWER_TIME)
+        retention = await aside(self._broker.retention, topic, ANSWER_TIME)
         if retention is not None and retention < WELL_ABOVE * self._retry_span and topic not in self._warned:
             self._warned.add(topic)
             self._log.warning(
@@ -58,6 +59,6 @@ class Retention:
             )
         if owing:
             since = None if retention is None else time.time() - retention + min(LONGEST_MARGIN, MARGIN * retention)
-            begins = await asyncio.to_thread(self._broker.begins, owing, since, ANSWER_TIME)
+            begins = await aside(self._broker.begins, owing, since, ANSWER_TIME)
             for tp, (begin, expiring) in begins.items():
                 self._core.log_begins(tp, begin, -1 if since is None else expiring)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +11,7 @@ import structlog
 from consumer.control import control_partition
 from consumer.errors import BrokerError
 from consumer.reminder import Reminder
+from consumer.sidethread import SideThread
 
 if TYPE_CHECKING:
     from consumer.broker import Broker, Chunk, LogReader
@@ -49,7 +49,7 @@ class Tail:
         self._soon = soon
         self._clock = clock
         self._health = health
-        self._thread = ThreadPoolExecutor(1, "control")
+        self._thread = SideThread("control")
         self._reader: LogReader | None = None
         self._looks = 0  # that came to the end
         self._looked = asyncio.Condition()
@@ -60,11 +60,10 @@ class Tail:
 
     async def run(self) -> None:
         """Follow the topic until it is cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             self._wanted.clear()
             try:
-                records, end = await loop.run_in_executor(self._thread, self._read, self._core.told_up_to)
+                records, end = await self._thread.do(self._read, self._core.told_up_to)
             except BrokerError as error:
                 self._trouble(str(error))
             else:
@@ -76,7 +75,7 @@ class Tail:
 
     def close(self) -> None:
         """Give up."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     async def reach(self, offset: int) -> None:
         """Wait until the topic has been read up to `offset`, or else to the end that it has now."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -17,6 +16,7 @@ from consumer.broker import FOREVER, missing
 from consumer.control import read_note
 from consumer.errors import BrokerError
 from consumer.reminder import Reminder
+from consumer.sidethread import SideThread
 from consumer.state import State, latest_states
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class TakeOver:
         self._patience = patience
         self._under_way: dict[TopicPartition, object] = {}  # each with what tells this assignment from a later one
         self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = ThreadPoolExecutor(1, "take-over")
+        self._thread = SideThread("take-over")
         self._reminder = Reminder(clock)
         self._log = structlog.get_logger("takeover")
 
@@ -101,14 +101,13 @@ class TakeOver:
         self._under_way.clear()
         for task in list(self._tasks):
             task.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     async def _run(self, partitions: list[TopicPartition], token: object) -> None:
-        loop = asyncio.get_running_loop()
         began = self._clock.monotonic()
         while partitions := [tp for tp in partitions if self._under_way.get(tp) is token]:
             try:
-                found, there = await loop.run_in_executor(self._thread, self._find, partitions)
+                found, there = await self._thread.do(self._find, partitions)
             except BrokerError as error:
                 self._say(partitions, str(error))
                 await asyncio.sleep(AGAIN)

@@ -124,10 +124,10 @@ class Replica:
         with log.open("w") as output:
             self.process = subprocess.Popen(_command(["consume"]), env=environ, stderr=output, stdout=output)
 
-    def stop(self) -> int:
+    def stop(self, within: float = PATIENCE) -> int:
         """End it as an operator does; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(within)
 
     def kill(self) -> None:
         """End it as a power cut does."""

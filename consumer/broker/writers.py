@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +15,7 @@ from consumer.broker.access import denied, opened
 from consumer.broker.convert import GONE, refusal, to_commit
 from consumer.errors import BrokerError, CycleAborted, RecordTooLarge, ReplayOverrun, WriterLost
 from consumer.event import Commit, Outgoing, TopicPartition
+from consumer.sidethread import started
 
 ACKNOWLEDGE_TIME = 5.0  # seconds
 GRACE = 2.0  # seconds after its own time-out until a call into the client is believed to hang
@@ -269,22 +268,10 @@ def in_time(seconds: float, call: Callable[..., object], *arguments: object) -> 
 
     The client's own time-outs do not always hold: `send_offsets_to_transaction` was seen to wait for ever after its
     broker had been killed (2.16; the same is told of `begin_transaction`,
-    https://github.com/confluentinc/librdkafka/issues/4420). So it is made on a thread that can be left behind, and
-    keeps no process from ending.
+    https://github.com/confluentinc/librdkafka/issues/4420). So it is made on a thread that can be left behind.
     """
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            call(*arguments)
-        except BaseException as error:  # noqa: BLE001 - it is raised by the one who waits
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    threading.Thread(target=run, name="transaction", daemon=True).start()
     try:
-        done.result(seconds)
+        started("transaction", call, *arguments).result(seconds)
     except TimeoutError:
         name = getattr(call, "__name__", "a call")
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{name} did not return within {seconds:g} s")) from None
