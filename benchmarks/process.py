@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Self
 ROOT = Path(__file__).resolve().parent.parent
 MANY_FILES = 32_768
 STOPPING = 60.0  # seconds that an orderly end may take, before it is killed
+TELLING = {"PYTHONFAULTHANDLER": "1"}  # has Python write down where each thread is when it is killed for that
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -24,7 +26,7 @@ class Process:
         with log.open("w") as output:
             # Ctrl-C is for the benchmark, which then ends this one; else this one would be signalled twice.
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True
+                command, cwd=ROOT, env={**environ, **TELLING}, stdout=output, stderr=output, start_new_session=True
             )
         self.pid = self._process.pid
 
@@ -56,12 +58,16 @@ class Process:
         return int(status.partition(name)[2].split()[0]) * 1024 / 1e6
 
     def stop(self) -> int | None:
-        """End it as an operator does; returns its exit code, None if it had to be killed."""
+        """End it as an operator does; returns its exit code, None if it had to be killed.
+
+        Where its threads were then stands in its log, if it is a Python program.
+        """
         self._process.terminate()
         try:
             return self._process.wait(STOPPING)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._process.send_signal(signal.SIGABRT)
+            self._process.wait()
             return None
 
     def kill(self) -> None:

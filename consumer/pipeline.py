@@ -404,9 +404,20 @@ class Pipeline:
             await self._wait_for_progress(left)
         self._core.rewind(partitions)
         deadline = max(deadline, self._clock.monotonic()) + LAST_CYCLE
-        while not self._core.settled(partitions) and self._clock.monotonic() < deadline:
-            if not await self._cycle():
+        while not self._core.settled(partitions) and (left := deadline - self._clock.monotonic()) > 0:
+            if not await self._cycle_within(left):
                 await asyncio.sleep(WATCH)
+
+    async def _cycle_within(self, seconds: float) -> bool:
+        """Make durable what there is; False if that failed, or takes longer.
+
+        Then it goes on by itself. Whoever gets the partitions waits for its transaction, or fences it: it was begun
+        with the metadata of a member that has them.
+        """
+        cycle = asyncio.create_task(self._cycle())
+        cycle.add_done_callback(self._task_ended)
+        done, _ = await asyncio.wait({cycle}, timeout=seconds)
+        return cycle in done and cycle.result()
 
     async def _wait_for_progress(self, timeout: float) -> None:
         self._progress.clear()
@@ -611,7 +622,7 @@ class Pipeline:
 
     # -- what must never happen
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self.failed(task.exception() or RuntimeError("a task ended"))
 

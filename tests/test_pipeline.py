@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 from harness import TOPIC, answered, value
@@ -26,6 +28,7 @@ from replicas import (
     scenario,
 )
 
+from consumer import pipeline
 from consumer.broker import TopicSpec
 from consumer.broker.memory import MemoryBroker, MemoryWriter
 from consumer.core import CoreSettings
@@ -36,6 +39,7 @@ from consumer.pipeline import Timing
 from consumer.wire import Answer, Request
 
 STALL = 0.3  # seconds
+HASTY = Timing(cycle_interval=0.02, drain_timeout=0.1, revoke_timeout=0.1)
 
 
 class Standing(Destination):
@@ -395,8 +399,7 @@ def test_what_is_still_in_flight_when_the_time_is_up_is_owed_and_delivered_by_th
         broker, destination = cluster(), Destination()
         destination.hold = True
         produce(broker, value(), value())
-        hasty = Timing(cycle_interval=0.02, drain_timeout=0.1, revoke_timeout=0.1)
-        async with running(Replica(broker, destination, hasty)):
+        async with running(Replica(broker, destination, HASTY)):
             await eventually(lambda: len(destination.got) == 2, "nothing began")
         assert committed(broker) == 2
         assert [entry.offset for entry in owed(broker)] == [0, 1]
@@ -405,6 +408,42 @@ def test_what_is_still_in_flight_when_the_time_is_up_is_owed_and_delivered_by_th
             await eventually(lambda: len(destination.got) == 4, "it was lost")
             await eventually(lambda: owed(broker) == [], "it is still owed")
         assert len(set(destination.ids)) == 2
+
+    scenario(play)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_last_cycle_that_does_not_return_holds_up_neither_an_end_nor_a_partition_that_moves(
+    moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "LAST_CYCLE", 0.2)
+    returns = threading.Event()
+
+    class Hanging(MemoryWriter):
+        def write(self, *arguments: Any) -> None:
+            assert returns.wait(PATIENCE)
+            super().write(*arguments)
+
+    class Slow(MemoryBroker):
+        def writer(self, name: str | None = None) -> MemoryWriter:
+            writer = super().writer(name)
+            writer.__class__ = Hanging
+            return writer
+
+    async def play() -> None:
+        broker, destination = cluster(kind=Slow, partitions=2), Destination()
+        for partition in (0, 1):
+            produce(broker, value(), partition=partition)
+        async with running(Replica(broker, destination, HASTY)) as first:
+            await eventually(lambda: len(destination.got) == 2, "nothing began")
+            if moves:
+                async with running(Replica(broker, destination, HASTY)) as second:
+                    await eventually(lambda: second.core.partitions, "the second got nothing")
+            assert first.core.partitions
+        assert (committed(broker, 0), committed(broker, 1), returns.is_set()) == (0, 0, False)
+        returns.set()
+        async with running(Replica(broker, destination)):
+            await eventually(lambda: (committed(broker, 0), committed(broker, 1)) == (1, 1), "it was lost")
 
     scenario(play)
 
