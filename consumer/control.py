@@ -6,7 +6,7 @@ counts. How many of them a partition has carried out stands in the metadata of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -95,8 +95,13 @@ class Words:
         self._last: dict[bytes, Word] = {}
         self.end = 0
 
-    def take(self, records: Iterable[Record], end: int) -> tuple[list[Word], list[str]]:
-        """Take in what was read up to `end`; returns the new words in order, and a sentence for each unreadable one."""
+    def take(
+        self, records: Iterable[Record], end: int, waits: Callable[[Word], bool] = lambda _: False
+    ) -> tuple[list[Word], list[str]]:
+        """Take in what was read up to `end`; returns the new words in order, and a sentence for each unreadable one.
+
+        A word that `waits` is left for another time, with all that come after it.
+        """
         words, problems = [], []
         for record in records:
             if record.value is None:
@@ -107,6 +112,9 @@ class Words:
             except ValueError as problem:
                 problems.append(str(problem))
                 continue
+            if waits(word):
+                end = word.offset
+                break
             self._last[word.key] = word
             words.append(word)
         self.end = max(self.end, end)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from consumer.partition import Partition
     from consumer.reading import Reading
 
+COMING = 15.0  # seconds for which a backfill waits for its subscription; a changed file, or topic, takes one to come in
+
 
 class Steward:
     """What was said of subscriptions, and how far each partition is with it."""
@@ -60,8 +62,8 @@ class Steward:
         return sum(self._reading.subscription(id_) is not None for id_ in self._words.off)
 
     def told(self, partitions: Iterable[Partition], records: Iterable[Record], end: int) -> None:
-        """Take in what the control topic has up to `end`, and carry it out."""
-        words, problems = self._words.take(records, end)
+        """Take in what the control topic has up to `end`, or up to a word that has to wait, and carry it out."""
+        words, problems = self._words.take(records, end, self._waits)
         for problem in problems:
             self._notices.add("error", "a word of the control topic is left alone", problem=problem)
         mine = [partition for partition in partitions if partition.begun and not partition.draining]
@@ -71,6 +73,11 @@ class Steward:
                 self._apply(partition, word)
         for partition in mine:
             partition.applied = self.end
+
+    def _waits(self, word: Word) -> bool:
+        """Whether a word is on a subscription that may just be coming, since that is set elsewhere."""
+        coming = word.kind is Kind.BACKFILL and self._reading.subscription(word.subscription) is None
+        return coming and abs(self._clock.time() - word.at) < COMING
 
     def begin(self, partition: Partition, applied: int | None) -> None:
         """Carry out in a partition what was said since its last owner; without a note of that, nothing.

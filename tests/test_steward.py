@@ -14,7 +14,9 @@ from consumer.control import Kind, Word, read_note, read_word
 from consumer.core import CoreSettings
 from consumer.dispatcher import Bounds
 from consumer.event import TopicPartition
+from consumer.router import Router
 from consumer.state import Owed, State, state_key
+from consumer.steward import COMING
 from consumer.wire import Answer
 
 P0 = TopicPartition(TOPIC, 0)
@@ -52,8 +54,8 @@ def on(id_: str = "a", *, skip: bool = False) -> Word:
     return Word(id_, Kind.SWITCH, skip=skip)
 
 
-def backfill(offset: int, id_: str = "a") -> Word:
-    return Word(id_, Kind.BACKFILL, offsets=((0, offset),))
+def backfill(offset: int, id_: str = "a", at: float = 0.0) -> Word:
+    return Word(id_, Kind.BACKFILL, offsets=((0, offset),), at=at)
 
 
 def of(id_: str, seen: Sequence[str]) -> list[int]:
@@ -250,6 +252,27 @@ def test_a_new_subscription_gets_what_was_written_before_it() -> None:
     assert sorted(got) == list(range(100, 325))
     assert in_lanes(got)
     assert new.log.states == {}
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_backfill_said_just_before_its_subscription_comes_waits_for_it_with_what_is_said_later(comes: bool) -> None:
+    r = replica("b")
+    write(r, 10)
+    assert of("b", r.live(5)) == list(range(10))
+    r.log.say(backfill(4, "new", at=r.clock.time()))
+    say(r, off("b"))
+    write(r, 10)
+    assert of("b", r.live(5)) == list(range(10, 20)), "the later word is not heard yet"
+    assert read_note(r.log.notes[P0]) == 0
+    if comes:
+        r.core.subscribe(Router([subscription("b"), subscription("new")]))
+    else:
+        r.clock.advance(COMING)
+    r.hear()
+    write(r, 10)
+    seen = r.live(20)
+    assert (of("b", seen), of("new", seen)) == ([], list(range(4, 30)) if comes else [])
+    assert read_note(r.log.notes[P0]) == 2
 
 
 def test_a_backfill_of_what_is_in_hand_takes_none_of_it_in_hand_twice() -> None:

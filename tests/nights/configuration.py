@@ -43,8 +43,8 @@ class SetAside(Night):
         self.subscribe("acme", "other", "new")
         self.follow(written, FILE=str(self.made.subscriptions))
         self.follow(check, says="3 subscription(s), and nothing is wrong with them")
-        self.until(lambda: self._set_aside() == 0, "they have not taken it in")
         self.follow(backfill, ID="new")
+        self.until(lambda: self._set_aside() == 0, "they have not taken it in")
 
     def _set_aside(self) -> float:
         metrics = [replica.get("/metrics") for replica in self.running.values()]
