@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from consumer.cli.leaving import leave
 from consumer.errors import SprintlyError
 from consumer.traces import speak_safely
 
@@ -66,28 +67,31 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = config
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
     # Before anything slow is imported: the first process of a container has no way of its own to take SIGTERM.
     signal.signal(signal.SIGTERM, _end)
     speak_safely()
     try:
         result = cli.main(prog_name="sprintly-services", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        leave(exit_.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        leave(error.exit_code)
     except click.Abort:
         _say("stopped")
-        sys.exit(1)
+        leave(1)
     except SprintlyError as error:
         _say(str(error))
-        sys.exit(error.exit_code)
+        leave(error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        sys.stderr.close()
-        sys.exit(1)
-    sys.exit(result if isinstance(result, int) else 0)
+        leave(1)
+    except Exception as error:  # noqa: BLE001 - a defect of ours, shown as Python would
+        sys.excepthook(type(error), error, error.__traceback__)
+        leave(1)
+    leave(result if isinstance(result, int) else 0)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

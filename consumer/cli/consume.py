@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from consumer.cli.leaving import leave
 from consumer.cli.process import allow_many_connections, collect_garbage_rarely, give_memory_back
 from consumer.cli.wiring import kafka, load_settings, pipeline, subscribed, tracing
 from consumer.clock import SystemClock
@@ -54,6 +55,7 @@ def consume(config: Path | None) -> None:
             server = stack.enter_context(HealthServer(settings.http, health, metrics))
             get_logger("consume").info("serving metrics and health", host=settings.http.host, port=server.port)
         uvloop.run(_run(replica))
+    leave(0)
 
 
 async def _run(replica: Pipeline) -> None:

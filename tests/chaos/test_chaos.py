@@ -8,14 +8,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from chaos.cluster import Cluster, own_cluster
 from chaos.run import Run, figures
 from chaos.schedule import ALL
+from gate import Gate
+from installation import Installation, eventually
 from kafka import REQUIRED, KafkaUnavailable
+from receivers import Receiver
+from sequences import event
+
+from consumer.pipeline import LAST_CYCLE, LEAVE
 
 PATIENCE = 60.0  # seconds
 ASKING = """
@@ -60,6 +66,27 @@ def test_an_answer_about_rights_that_comes_too_late_ends_no_process(own_kafka: C
         own_kafka.gate.open()
         said, _ = asking.communicate("\n", PATIENCE)
     assert (said, asking.returncode) == ("alive\n", 0)
+
+
+@pytest.mark.parametrize("away", [Gate.stall, Gate.shut])
+def test_a_replica_ends_in_its_time_though_kafka_has_gone(
+    own_kafka: Cluster, tmp_path: Path, away: Callable[[Gate], None]
+) -> None:
+    made = Installation(own_kafka.bootstrap, tmp_path)
+    made.create_topics(partitions=2)
+    with Receiver() as receiver:
+        made.subscribe(hook=receiver.url)
+        with made.consuming(SPRINTLY_BOOTSTRAP_SERVERS=own_kafka.behind_gate) as replica:
+            made.produce(*map(event, range(20)))
+            receiver.wait_for(20)
+            eventually(lambda: made.finished(20), "it commits nothing", replica)
+            away(own_kafka.gate)
+            try:
+                eventually(replica.reasons, "it does not notice", replica)
+                assert replica.stop(within=LAST_CYCLE + LEAVE + 5.0) == 0
+            finally:
+                own_kafka.gate.open()
+        assert '"event": "stopped"' in replica.text
 
 
 def test_nothing_is_lost_or_out_of_order_or_comes_twice_without_a_reason(own_kafka: Cluster, tmp_path: Path) -> None:
