@@ -333,10 +333,11 @@ class Attempts:
         """Report what had left the log before it was delivered."""
         service = flow.channel.subscription.service.name
         self._metrics.expired.add(service, n=offsets)
-        self._notices.add(
+        self._notices.add_up(
             "error",
             "what was owed is not in the log any more",
+            "offsets",
+            offsets,
             subscription=flow.channel.subscription.id,
             partition=str(flow.partition.tp),
-            offsets=offsets,
         )

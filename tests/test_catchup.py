@@ -522,6 +522,7 @@ def test_what_expired_unseen_is_told_and_counted_and_the_rest_goes_on(seen: bool
     assert new.metrics.expired.value("ping") == 16
     notices = [notice for notice in new.core.notices() if notice.level == "error"]
     assert {notice.fields["subscription"] for notice in notices} == {"a"}
+    assert len(notices) == 1, "it is one line, however many they are"
     assert sum(int(str(notice.fields["offsets"])) for notice in notices) == 16
     assert (new.log.states, new.log.dead) == ({}, {})
 
