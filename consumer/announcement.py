@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.control import Word, read_note, write_word
+from consumer.control import Note, Word, read_note, write_word
 
 if TYPE_CHECKING:
     from consumer.broker import Broker
@@ -23,23 +23,23 @@ class Progress(NamedTuple):
     of: int
 
 
-def announce(broker: Broker, topic: str, words: Sequence[Word]) -> int:
-    """Write words to the control topic; returns the offset after the last of them. Raises BrokerError."""
+def announce(broker: Broker, topic: str, words: Sequence[Word]) -> Note:
+    """Write words to the control topic; returns the note of who has carried them out. Raises BrokerError."""
     written = list(broker.produce([write_word(topic, word) for word in words]))
-    return max(each.offset for each in written) + 1
+    return Note(max(each.offset for each in written) + 1, broker.topic_ids([topic], ANSWER_TIME)[topic])
 
 
 def follow(
     broker: Broker,
     partitions: Sequence[TopicPartition],
-    end: int,
+    said: Note,
     *,
     patience: float,
     clock: Clock,
     sleep: Callable[[float], None],
     told: Callable[[Progress], None],
 ) -> Progress:
-    """Wait until all partitions have carried out what stands below `end`, for `patience` seconds at most.
+    """Wait until all partitions have carried out what was `said`, for `patience` seconds at most.
 
     `told` is told each time how far they are. Returns how far they came. Raises BrokerUnreachable.
     """
@@ -47,7 +47,8 @@ def follow(
     while True:
         commits = broker.committed(partitions, ANSWER_TIME)
         notes = [read_note(commit.metadata) if commit is not None else None for commit in commits.values()]
-        progress = Progress(sum(note is not None and note >= end for note in notes), len(partitions))
+        done = [note for note in notes if note is not None and not note.is_of_another(said.topic) and note.covers(said)]
+        progress = Progress(len(done), len(partitions))
         told(progress)
         if progress.done == progress.of or clock.monotonic() >= deadline:
             return progress

@@ -140,14 +140,34 @@ class Words:
         return {word.subscription: word for word in words if word.kind is Kind.SWITCH and not word.enabled}
 
 
-def write_note(applied: int) -> str:
-    """Return the metadata of a committed offset: up to which offset of the control topic all words are carried out."""
-    return orjson.dumps({"control": applied}).decode()
+class Note(NamedTuple):
+    """How much of the control topic is carried out: all below `offset` in the topic with this id ("" where unknown)."""
+
+    offset: int
+    topic: str = ""
+
+    def is_of_another(self, topic: str) -> bool:
+        """Whether it is known to be of another topic of the same name, that is, of one that was there before."""
+        return bool(self.topic and topic and self.topic != topic)
+
+    def covers(self, other: Note) -> bool:
+        """Whether it says as much as the other, or that one is of another topic."""
+        return self.offset >= other.offset or self.is_of_another(other.topic)
 
 
-def read_note(metadata: str) -> int | None:
+NOTHING = Note(0)
+
+
+def write_note(note: Note) -> str:
+    """Return the metadata of a committed offset that says how much of the control topic is carried out with it."""
+    value: dict[str, object] = {"control": note.offset}
+    return orjson.dumps(value | {"topic": note.topic} if note.topic else value).decode()
+
+
+def read_note(metadata: str) -> Note | None:
     """Return what the metadata of a committed offset says of the control topic; None where it says nothing of it."""
     try:
-        return int(orjson.loads(metadata)["control"])
-    except (ValueError, TypeError, KeyError):
+        value = orjson.loads(metadata)
+        return Note(int(value["control"]), str(value.get("topic", "")))
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -19,6 +19,7 @@ from consumer.breaker import BreakerSettings
 from consumer.catchup import CatchUp, Order
 from consumer.changeover import Changeover
 from consumer.codec import Undecodable, Unfetched
+from consumer.control import NOTHING
 from consumer.cycle import Cycle, Letter, Outbox, settle_states
 from consumer.deadletter import DeadLetter, Stage
 from consumer.delivery import Delivery, Place, delivery_id
@@ -40,6 +41,7 @@ from consumer.tracecontext import trace_of
 if TYPE_CHECKING:
     from consumer.clock import Clock
     from consumer.codec import Codec, Writer
+    from consumer.control import Note
     from consumer.framing import Reference
     from consumer.metrics import Metrics
     from consumer.router import Router
@@ -165,11 +167,11 @@ class Core:
         offset: int,
         states: Iterable[State] = (),
         topic_id: str = "",
-        applied: int | None = 0,
+        applied: Note | None = NOTHING,
     ) -> None:
         """Begin a partition at its committed offset, with what its former owners left owed.
 
-        `applied` is up to which offset of the control topic they have carried out its words; None where nobody knows.
+        `applied` is how much of the control topic they have carried out; None where nobody knows.
         What was said since is carried out now, as far as `told` has told it.
         """
         partition = self._partitions.get(tp)
@@ -183,15 +185,18 @@ class Core:
             self._load(partition, state)
         self._steward.begin(partition, applied)
 
-    def told(self, records: Iterable[Record], end: int) -> None:
-        """Take in what the control topic has from where the last call ended up to `end`, and carry it out."""
+    def told(self, records: Iterable[Record], end: int, topic: str = "") -> None:
+        """Take in what the control topic has up to `end`, and carry it out.
+
+        The records are those from `told_up_to` on; where the topic's id is not that of the last call, they are all.
+        """
         self._dispatcher.wake(self._clock.monotonic(), self._clock.time())
-        self._steward.told(self._partitions.values(), records, end)
+        self._steward.told(self._partitions.values(), records, end, topic)
 
     @property
-    def told_up_to(self) -> int:
-        """The offset of the control topic up to which `told` has told."""
-        return self._steward.end
+    def told_up_to(self) -> Note:
+        """How much of the control topic `told` has told."""
+        return self._steward.known
 
     def _load(self, partition: Partition, state: State) -> None:
         subscription = self._reading.subscription(state.subscription)

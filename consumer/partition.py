@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from consumer.calendar import Calendar
-from consumer.control import write_note
+from consumer.control import NOTHING, Note, write_note
 from consumer.event import Commit, Outgoing, Record, TopicPartition
 from consumer.offsets import Offsets
 from consumer.scan import Scan
@@ -76,7 +76,7 @@ class Partition:
         self.reading: dict[Flow, None] = {}  # those that may want something read from the log again
         self.scan = Scan(tp)
         self.calendar = Calendar(now)
-        self.applied = 0  # up to which offset of the control topic all words are carried out
+        self.applied = NOTHING  # how much of the control topic is carried out
         self.told: dict[Flow, int] = {}  # what words have changed, from which on that is not durable
         self.orphans: dict[str, State] = {}  # of subscriptions that are gone
         self.tombstones: dict[bytes, Outgoing] = {}  # of those that are forgotten
@@ -87,7 +87,7 @@ class Partition:
         """The offset after the last record that was let in."""
         return self.offsets.position or 0
 
-    def begin(self, offset: int, topic_id: str, applied: int | None) -> None:
+    def begin(self, offset: int, topic_id: str, applied: Note | None) -> None:
         """Take records in, from `offset` on; `applied` is what was committed with it of the control topic, if any."""
         self.begun = True
         self.topic_id = topic_id
@@ -157,8 +157,9 @@ class Partition:
 
     def commit(self, finishing: dict[int, int] | None, written: set[Flow]) -> Commit:
         """Return what may be committed with a transaction that finishes these and writes these flows' states."""
-        applied = min([self.applied, *(offset for flow, offset in self.told.items() if flow not in written)])
-        return Commit(self.watermark(finishing, written), write_note(applied))
+        known, topic = self.applied
+        applied = min([known, *(offset for flow, offset in self.told.items() if flow not in written)])
+        return Commit(self.watermark(finishing, written), write_note(Note(applied, topic)))
 
     def watermark(self, finishing: dict[int, int] | None, written: set[Flow]) -> int:
         """Return how far may be committed with a transaction that finishes these and writes these flows' states."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from consumer.control import Kind, Word, Words
+from consumer.control import NOTHING, Kind, Note, Word, Words
 from consumer.flow import ALL
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from consumer.partition import Partition
     from consumer.reading import Reading
 
+MADE_ANEW = "the control topic was made anew: what it said before is void"
+TOLD = 10  # ids that are named one by one
 COMING = 15.0  # seconds for which a backfill waits for its subscription; a changed file, or topic, takes one to come in
 
 
@@ -50,19 +52,23 @@ class Steward:
         self._metrics = metrics
         self._notices = notices
         self._words = Words()
+        self._topic = ""  # its id
 
     @property
-    def end(self) -> int:
-        """Up to where the control topic is known."""
-        return self._words.end
+    def known(self) -> Note:
+        """How much of the control topic is known."""
+        return Note(self._words.end, self._topic)
 
     @property
     def disabled(self) -> int:
         """How many of the subscriptions that there are are disabled."""
         return sum(self._reading.subscription(id_) is not None for id_ in self._words.off)
 
-    def told(self, partitions: Iterable[Partition], records: Iterable[Record], end: int) -> None:
+    def told(self, partitions: Iterable[Partition], records: Iterable[Record], end: int, topic: str) -> None:
         """Take in what the control topic has up to `end`, or up to a word that has to wait, and carry it out."""
+        if self.known.is_of_another(topic):
+            self._forget_all()
+        self._topic = topic or self._topic
         words, problems = self._words.take(records, end, self._waits)
         for problem in problems:
             self._notices.add("error", "a word of the control topic is left alone", problem=problem)
@@ -72,25 +78,33 @@ class Steward:
             for partition in mine:
                 self._apply(partition, word)
         for partition in mine:
-            partition.applied = self.end
+            partition.applied = self.known
+
+    def _forget_all(self) -> None:
+        """Begin with a control topic that was made anew: nobody is disabled before somebody says so there."""
+        former, self._words = self._words, Words()
+        for id_ in former.off:
+            self._dispatcher.enable(id_)
+        self._notices.add("error", MADE_ANEW, enabled=sorted(former.off)[:TOLD], disabled_before=len(former.off))
 
     def _waits(self, word: Word) -> bool:
         """Whether a word is on a subscription that may just be coming, since that is set elsewhere."""
         coming = word.kind is Kind.BACKFILL and self._reading.subscription(word.subscription) is None
         return coming and abs(self._clock.time() - word.at) < COMING
 
-    def begin(self, partition: Partition, applied: int | None) -> None:
+    def begin(self, partition: Partition, applied: Note | None) -> None:
         """Carry out in a partition what was said since its last owner; without a note of that, nothing.
 
-        A note from beyond the topic's end is one of a topic that was made anew.
+        A note from beyond the topic's end is one of a topic that was there before: of this one nothing is done yet.
         """
-        if applied is not None and applied > self.end:
-            said = "the control topic was made anew: what it said before is void"
-            self._notices.add("error", said, partition=str(partition.tp))
-        elif applied is not None:
-            for word in self._words.since(applied):
+        known = self.known
+        if applied is not None and (applied.is_of_another(known.topic) or applied.offset > known.offset):
+            self._notices.add("error", MADE_ANEW, partition=str(partition.tp))
+            applied = NOTHING
+        if applied is not None:
+            for word in self._words.since(applied.offset):
                 self._apply(partition, word)
-        partition.applied = self.end
+        partition.applied = known
 
     # -- what a word does
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +16,7 @@ from consumer.sidethread import SideThread
 if TYPE_CHECKING:
     from consumer.broker import Broker, Chunk, LogReader
     from consumer.clock import Clock
+    from consumer.control import Note
     from consumer.core import Core
     from consumer.event import Record, TopicPartition
     from consumer.health import Health
@@ -63,11 +64,11 @@ class Tail:
         while True:
             self._wanted.clear()
             try:
-                records, end = await self._thread.do(self._read, self._core.told_up_to)
+                news = await self._thread.do(self._read, self._core.told_up_to)
             except BrokerError as error:
                 self._trouble(str(error))
             else:
-                await self._take(records, end)
+                await self._take(*news)
             try:
                 await asyncio.wait_for(self._wanted.wait(), INTERVAL)
             except TimeoutError:
@@ -77,26 +78,31 @@ class Tail:
         """Give up."""
         self._thread.close()
 
-    async def reach(self, offset: int) -> None:
-        """Wait until the topic has been read up to `offset`, or else to the end that it has now."""
+    async def reach(self, notes: Sequence[Note]) -> None:
+        """Wait until as much is known as these notes say, or else all that there is now."""
         begun = self._looks
         async with self._looked:
-            while not (self._looks > begun + 1 or (self._looks and self._core.told_up_to >= offset)):
+            while not (self._looks > begun + 1 or (self._looks and all(map(self._core.told_up_to.covers, notes)))):
                 self._wanted.set()
                 await self._looked.wait()
 
-    def _read(self, offset: int) -> tuple[list[Record], int]:
-        """Read all there is from `offset` on; called on a thread. Raises BrokerError."""
+    def _read(self, known: Note) -> tuple[list[Record], int, str]:
+        """Read what is not known yet, up to the end, and of which topic it is; called on a thread. Raises BrokerError.
+
+        A topic that was deleted and made anew counts its offsets from 0 again, and is read whole.
+        """
+        topic = self._broker.topic_ids([self._place.topic], ANSWER_TIME)[self._place.topic]
+        offset = 0 if known.is_of_another(topic) else known.offset
         if self._reader is None:
             self._reader = self._broker.log_reader()
         found: list[Record] = []
         for chunk in to_end(self._reader, self._place, offset):
             found += chunk.records
             offset = chunk.next
-        return found, offset
+        return found, offset, topic
 
-    async def _take(self, records: list[Record], end: int) -> None:
-        self._core.told(records, end)
+    async def _take(self, records: list[Record], end: int, topic: str) -> None:
+        self._core.told(records, end, topic)
         self._well_at = self._clock.monotonic()
         self._health.clear("control")
         async with self._looked:

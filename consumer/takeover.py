@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from consumer.broker import FOREVER, missing
-from consumer.control import read_note
+from consumer.control import NOTHING, Note, read_note
 from consumer.errors import BrokerError
 from consumer.reminder import Reminder
 from consumer.sidethread import SideThread
@@ -35,14 +35,14 @@ PATIENCE = 5.0  # seconds after which a take-over that goes on makes the replica
 class Found(NamedTuple):
     """Where a partition begins, what is owed there, its topic's id, and how many offsets expired before being read.
 
-    `applied` is up to which offset of the control topic its owners have carried out what it says; None: nobody knows.
+    `applied` is how much of the control topic its owners have carried out; None: nobody knows.
     """
 
     offset: int
     states: list[State]
     topic_id: str
     expired: int
-    applied: int | None
+    applied: Note | None
 
 
 class TakeOver:
@@ -54,7 +54,7 @@ class TakeOver:
         broker: Broker,
         states: str,
         begin: Callable[[Mapping[TopicPartition, int]], None],
-        reach: Callable[[int], Awaitable[None]],
+        reach: Callable[[Sequence[Note]], Awaitable[None]],
         *,
         clock: Clock,
         health: Health,
@@ -62,7 +62,7 @@ class TakeOver:
     ) -> None:
         """Read what is owed from the topic `states`; `begin` has records of partitions delivered from an offset on.
 
-        `reach` waits until the control topic is known up to an offset. What takes longer than `patience` is said.
+        `reach` waits until the control topic is known as far as notes say. What takes longer than `patience` is said.
         """
         self._core = core
         self._broker = broker
@@ -112,7 +112,7 @@ class TakeOver:
                 self._say(partitions, str(error))
                 await asyncio.sleep(AGAIN)
                 continue
-            await self._reach(max((what.applied or 0 for what in found.values()), default=0))
+            await self._reach([what.applied or NOTHING for what in found.values()])
             self._take({tp: what for tp, what in found.items() if self._under_way.get(tp) is token}, began)
             if partitions := [tp for tp in partitions if tp not in found]:
                 self._say(partitions, _too_few(self._states, there, partitions))

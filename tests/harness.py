@@ -10,7 +10,7 @@ from clock import FakeClock
 from consumer.attempts import Attempt, Spans
 from consumer.catchup import Order
 from consumer.codec import Codec
-from consumer.control import Word, read_note, write_note, write_word
+from consumer.control import NOTHING, Word, read_note, write_note, write_word
 from consumer.core import Core, CoreSettings
 from consumer.cycle import Cycle
 from consumer.deadletter import DeadLetter, read_dead_letter
@@ -137,12 +137,12 @@ class Replica:
         self.hear()
         for tp in tps:
             self.read[tp] = self.log.committed.get(tp, 0)
-            applied = read_note(self.log.notes.get(tp, write_note(0)))
+            applied = read_note(self.log.notes.get(tp, write_note(NOTHING)))
             self.core.begin(tp, self.read[tp], self.log.states_of(tp), topic_id, applied)
 
     def hear(self) -> None:
         """Take in what was said of subscriptions since the last time."""
-        self.core.told(self.log.control[self.core.told_up_to :], len(self.log.control))
+        self.core.told(self.log.control[self.core.told_up_to.offset :], len(self.log.control))
 
     def fetch(self) -> None:
         """Hand over everything that the log holds and that was not handed over yet."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.control import Kind, Word, Words, read_note, read_word, write_note, write_word
+from consumer.control import Kind, Note, Word, Words, read_note, read_word, write_note, write_word
 from consumer.event import Record
 
 CONTROL = "sprintly.events.control"
@@ -79,9 +79,18 @@ def test_what_is_no_word_of_ours_is_named_by_its_place(key: bytes | None, value:
     assert problem in str(caught.value)
 
 
-@given(offsets)
-def test_a_note_is_read_back(applied: int) -> None:
-    assert read_note(write_note(applied)) == applied
+@given(offsets, st.text(max_size=30))
+def test_a_note_is_read_back(offset: int, topic: str) -> None:
+    note = Note(offset, topic)
+    assert read_note(write_note(note)) == note
+
+
+def test_a_note_of_an_earlier_release_names_no_topic_and_is_of_any() -> None:
+    note = read_note('{"control": 7}')
+    assert note == Note(7)
+    assert not note.is_of_another("5J8QSm1QRbW2Vn9FyR8d6A")
+    assert (note.covers(Note(7, "a")), note.covers(Note(8, "a"))) == (True, False)
+    assert (Note(7, "a").is_of_another("b"), Note(7, "a").covers(Note(8, "b"))) == (True, True)
 
 
 @pytest.mark.parametrize("metadata", ["", "hello", "{}", '{"control": "x"}', "[1]", "null"])

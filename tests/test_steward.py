@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.breaker import BreakerSettings
-from consumer.control import Kind, Word, read_note, read_word
+from consumer.control import NOTHING, Kind, Note, Word, read_note, read_word
 from consumer.core import CoreSettings
 from consumer.dispatcher import Bounds
 from consumer.event import TopicPartition
@@ -174,7 +174,7 @@ def test_who_takes_over_carries_out_what_was_said_meanwhile(skip: bool) -> None:
     write(new, 5)
     expected = range(50, 55) if skip else range(55)
     assert sorted(of("a", new.live(20))) == list(expected)
-    assert read_note(new.log.notes[P0]) == 2
+    assert read_note(new.log.notes[P0]) == Note(2)
 
 
 def test_a_word_that_was_carried_out_and_is_not_durable_is_carried_out_again() -> None:
@@ -184,11 +184,11 @@ def test_a_word_that_was_carried_out_and_is_not_durable_is_carried_out_again() -
     r.live(10)
     say(r, on(skip=True))
     cycle = r.core.cycle()
-    assert read_note(cycle.commits[P0].metadata) == 2, "the state goes along"
+    assert read_note(cycle.commits[P0].metadata) == Note(2), "the state goes along"
     assert [record.key for record in cycle.records] == [state_key("a", P0)]
     new = replica(log_of=r, settings=SMALL)  # that cycle never became durable
     assert of("a", new.live(20)) == []
-    assert (new.log.states, read_note(new.log.notes[P0])) == ({}, 2)
+    assert (new.log.states, read_note(new.log.notes[P0])) == ({}, Note(2))
 
 
 def test_a_note_says_no_more_than_the_states_that_go_along() -> None:
@@ -206,8 +206,8 @@ def test_a_note_says_no_more_than_the_states_that_go_along() -> None:
     for _ in range(4):
         r.commit()
         notes.append(read_note(r.log.notes[P0]))
-    assert notes[-1] == 7
-    assert notes == sorted(notes, key=lambda note: note or 0)
+    assert notes[-1] == Note(7)
+    assert notes == sorted(notes, key=lambda note: note or NOTHING)
 
 
 def test_where_nobody_knows_what_was_carried_out_only_what_still_holds_does() -> None:
@@ -220,7 +220,7 @@ def test_where_nobody_knows_what_was_carried_out_only_what_still_holds_does() ->
     new = replica(log_of=r)
     seen = new.live(20)
     assert (of("a", seen), of("b", seen)) == ([], [3, 4])
-    assert read_note(new.log.notes[P0]) == 2
+    assert read_note(new.log.notes[P0]) == Note(2)
 
 
 def test_a_control_topic_that_was_made_anew_is_begun_with_its_end() -> None:
@@ -231,7 +231,41 @@ def test_a_control_topic_that_was_made_anew_is_begun_with_its_end() -> None:
     new = replica(log_of=r)
     assert of("a", new.live(10)) == []
     assert "made anew" in str(new.core.notices())
-    assert read_note(new.log.notes[P0]) == 1
+    assert read_note(new.log.notes[P0]) == Note(1)
+
+
+def test_a_control_topic_made_anew_while_a_replica_runs_is_read_whole_and_what_the_former_said_is_void() -> None:
+    r = replica()
+    for word in (off("a"), off("b"), on("b")):
+        r.log.say(word)
+    r.core.told(r.log.control, 3, "first")
+    write(r, 10)
+    seen = r.live(5)
+    assert (of("a", seen), of("b", seen)) == ([], list(range(10)))
+    assert read_note(r.log.notes[P0]) == Note(3, "first")
+    r.log.control.clear()
+    r.log.say(off("b"))
+    r.core.told(r.log.control, 1, "second")
+    write(r, 10)
+    seen = r.live(20)
+    assert (of("a", seen), of("b", seen)) == (list(range(20)), [])
+    assert read_note(r.log.notes[P0]) == Note(1, "second")
+    (notice,) = [notice for notice in r.core.notices() if "made anew" in notice.event]
+    assert (notice.level, notice.fields) == ("error", {"enabled": ["a"], "disabled_before": 1})
+
+
+def test_who_takes_over_with_a_note_of_a_former_control_topic_carries_out_all_of_the_new_one() -> None:
+    r = replica("a", settings=SMALL)
+    write(r, 10)
+    r.live(5)
+    r.log.notes[P0] = '{"control": 1, "topic": "first"}'
+    r.log.say(backfill(4))
+    r.log.say(on())
+    new = Replica([subscription("a")], log=r.log, clock=r.clock, settings=SMALL)
+    new.core.told(r.log.control, 2, "second")
+    new.assign(0)
+    assert of("a", new.live(10)) == list(range(4, 10))
+    assert read_note(new.log.notes[P0]) == Note(2, "second")
 
 
 # -- backfill
@@ -263,7 +297,7 @@ def test_a_backfill_said_just_before_its_subscription_comes_waits_for_it_with_wh
     say(r, off("b"))
     write(r, 10)
     assert of("b", r.live(5)) == list(range(10, 20)), "the later word is not heard yet"
-    assert read_note(r.log.notes[P0]) == 0
+    assert read_note(r.log.notes[P0]) == Note(0)
     if comes:
         r.core.subscribe(Router([subscription("b"), subscription("new")]))
     else:
@@ -272,7 +306,7 @@ def test_a_backfill_said_just_before_its_subscription_comes_waits_for_it_with_wh
     write(r, 10)
     seen = r.live(20)
     assert (of("b", seen), of("new", seen)) == ([], list(range(4, 30)) if comes else [])
-    assert read_note(r.log.notes[P0]) == 2
+    assert read_note(r.log.notes[P0]) == Note(2)
 
 
 def test_a_backfill_of_what_is_in_hand_takes_none_of_it_in_hand_twice() -> None:
@@ -418,7 +452,7 @@ def test_what_is_owed_to_one_that_is_gone_stays_until_it_is_forgotten() -> None:
     without.commit()
     assert without.log.states == {}
     assert not without.core.cycle()
-    assert read_note(without.log.notes[P0]) == 2
+    assert read_note(without.log.notes[P0]) == Note(2)
 
 
 def test_it_goes_on_when_it_comes_back() -> None:

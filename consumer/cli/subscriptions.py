@@ -168,7 +168,7 @@ def _partitions(cluster: Broker, *topics: str) -> list[TopicPartition]:
 
 def _say(settings: Settings, cluster: Broker, words: Sequence[Word], wait: float, what: str) -> None:
     """Say something of subscriptions, and wait until all partitions have carried it out. Raises SprintlyError."""
-    end = announce(cluster, settings.control_topic, words)
+    note = announce(cluster, settings.control_topic, words)
     partitions = _partitions(cluster, settings.topic, settings.replay_topic)
     with progress("carried out:") as bar:
         task = bar.add_task("", total=len(partitions))
@@ -176,7 +176,7 @@ def _say(settings: Settings, cluster: Broker, words: Sequence[Word], wait: float
         def told(now: Progress) -> None:
             bar.update(task, completed=now.done)
 
-        came = follow(cluster, partitions, end, patience=wait, clock=SystemClock(), sleep=time.sleep, told=told)
+        came = follow(cluster, partitions, note, patience=wait, clock=SystemClock(), sleep=time.sleep, told=told)
     if came.done < came.of:
         how_far = f"{came.done} of {came.of} partitions have carried it out within {wait:g} s"
         raise SprintlyError(f"it is said, and {how_far}: the others do so when a replica runs that has them")

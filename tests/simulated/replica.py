@@ -18,7 +18,7 @@ import schemas
 from consumer.breaker import BreakerSettings
 from consumer.catchup import Order
 from consumer.codec import Codec, WriterSchema, compile_schema
-from consumer.control import Kind, Word, Words, read_note, write_note
+from consumer.control import NOTHING, Kind, Word, Words, read_note, write_note
 from consumer.core import Core, CoreSettings
 from consumer.cycle import Cycle
 from consumer.delivery import Place
@@ -132,11 +132,11 @@ class Replica:
         """Begin where the committed offset is, with what is owed."""
         log = self.world.log
         self.read[tp] = log.committed.get(tp, 0)
-        applied = read_note(log.notes.get(tp, write_note(0)))
-        if self.core.told_up_to < (applied or 0):
+        applied = read_note(log.notes.get(tp, write_note(NOTHING)))
+        if not self.core.told_up_to.covers(applied or NOTHING):
             self.hear()  # it must know as much as those before it
         self.core.begin(tp, self.read[tp], log.states_of(tp), TOPIC_ID, applied)
-        words = self.heard.since(self.heard.end if applied is None else applied)
+        words = self.heard.since(self.heard.end if applied is None else applied.offset)
         for word in words:
             if word.kind is Kind.BACKFILL:
                 self.world.audit.said_again(word.subscription, tp)
@@ -144,7 +144,7 @@ class Replica:
 
     def hear(self) -> None:
         """Take in what was said of subscriptions since the last time, and carry it out."""
-        log, begin = self.world.log, self.core.told_up_to
+        log, begin = self.world.log, self.core.told_up_to.offset
         words, _ = self.heard.take(log.control[begin:], len(log.control))
         self.core.told(log.control[begin:], len(log.control))
         self._carried_out([tp for tp in self.read if self.core._partitions[tp].begun], words)
