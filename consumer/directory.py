@@ -50,6 +50,7 @@ class Directory:
         self._book = Book(*self._known)
         self._health = health
         self._reader: LogReader | None = None
+        self._id = ""  # of the topic of this name that is known
         self._next: dict[int, int] = {}  # by partition, up to where it is known
         self._aside: dict[str, str] = {}
         self._log = get_logger("subscriptions")
@@ -70,7 +71,7 @@ class Directory:
         events committed that nobody got.
         """
         self._book = Book(*self._known)
-        self._next = dict.fromkeys(range(self._broker.partitions(ANSWER_TIME).get(self.topic, 1)), 0)
+        self._begin(self._topic_id())
         self._book.take(map(self._noted, self._broker.read(self.topic)))
         found = self._found()
         self._log.info("subscriptions read", topic=self.topic, subscriptions=len(found.subscriptions))
@@ -88,11 +89,26 @@ class Directory:
         return self._found()
 
     def _news(self) -> Iterator[Record]:
+        topic_id = self._topic_id()
+        if topic_id != self._id:
+            self._log.error(
+                "the subscriptions topic was made anew: what it held stays active until it is removed or set there",
+                topic=self.topic,
+            )
+            self._begin(topic_id)
         if self._reader is None:
             self._reader = self._broker.log_reader()
         for partition, offset in self._next.items():
             for chunk in to_end(self._reader, TopicPartition(self.topic, partition), offset):
                 yield from chunk.records
+
+    def _topic_id(self) -> str:
+        return self._broker.topic_ids([self.topic], ANSWER_TIME)[self.topic]
+
+    def _begin(self, topic_id: str) -> None:
+        """Read from the begin of the log what comes next."""
+        self._next = dict.fromkeys(range(self._broker.partitions(ANSWER_TIME).get(self.topic, 1)), 0)
+        self._id = topic_id
 
     def _noted(self, record: Record) -> Record:
         """Note that a record is known: what is read before an error is not read again."""

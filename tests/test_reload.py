@@ -250,6 +250,21 @@ def test_what_is_written_to_the_topic_is_taken_in() -> None:
     scenario(play)
 
 
+def test_of_a_topic_that_is_made_anew_what_is_set_counts_and_nothing_else_is_taken_away() -> None:
+    async def play() -> None:
+        broker, destination = with_topic(entry("a"), entry("b"), entry("c"), entry("d")), Destination()
+        async with running(Replica(broker, destination, topic=DIRECTORY)) as replica:
+            await eventually(lambda: replica.core.partitions, "it does not begin")
+            broker.make_anew(DIRECTORY)
+            list(broker.produce([entry("b", events=["*.updated"]), write_removal(DIRECTORY, "c"), entry("e")]))
+            await eventually(changed(replica, 1), "it is not taken in")
+            produce(broker, value())
+            await eventually(lambda: committed(broker) == 1, "it was not committed")
+        assert len(destination.ids) == len("ade")
+
+    scenario(play)
+
+
 def test_one_whose_record_becomes_bad_waits_and_gets_everything_when_it_is_mended() -> None:
     async def play() -> None:
         broker, destination = with_topic(entry("a"), entry("b")), Destination()
