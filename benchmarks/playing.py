@@ -90,7 +90,7 @@ def at_least(least: int) -> Callable[[str], int]:
 def kafka_at(bootstrap: str | None) -> Iterator[Kafka]:
     """Give the Kafka at this address; without one, that of the tests. Raises KafkaUnavailable."""
     if bootstrap is None:
-        with real_kafka(os.environ) as kafka:
+        with real_kafka(os.environ, jvm="") as kafka:
             yield kafka
     elif answers(bootstrap, REACHABLE):
         yield Kafka(bootstrap, f"at {bootstrap}")

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 import yaml
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from consumer.broker.kafka import Kafka
 from consumer.event import Outgoing
@@ -84,6 +85,12 @@ class Installation:
 
     def create_topics(self, partitions: int = 4) -> None:
         self.do("topics", "create", "--partitions", str(partitions))
+
+    def delete_topic(self, topic: str) -> None:
+        """Have somebody delete a topic."""
+        client = AdminClient({"bootstrap.servers": self.environ["SPRINTLY_BOOTSTRAP_SERVERS"]})
+        client.delete_topics([topic])[topic].result()
+        eventually(lambda: topic not in self.kafka.partitions(PATIENCE), "it is still there")
 
     def produce(self, *payloads: Mapping[str, Any]) -> list[dict[str, Any]]:
         lines = "\n".join(json.dumps(payload) for payload in payloads)

@@ -18,7 +18,7 @@ from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
-from kafka import LOOPBACK, START_TIMEOUT, free_port
+from kafka import LOOPBACK, SPARING, START_TIMEOUT, free_port
 from receivers import Answer, Got, Receiver, Reply
 
 from consumer.codec import WriterSchema
@@ -78,6 +78,7 @@ def _container() -> Iterator[str]:
     except DockerException as error:
         raise RegistryMissing(f"no Docker, no {ADDRESS_VARIABLE}") from error
     host = LOOPBACK if host == "localhost" else host
+    container.with_env("JAVA_TOOL_OPTIONS", SPARING)
     port = free_port()
     ports: dict[str, Any] = container.ports
     ports[PORT] = (LOOPBACK, port) if host == LOOPBACK else port

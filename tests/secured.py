@@ -29,7 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
-from kafka import LOOPBACK, Container, free_port, own_kafka
+from kafka import LOOPBACK, SPARING, Container, free_port, own_kafka
 
 INSIDE = "/secrets"  # where the broker sees its keys
 ISSUER, AUDIENCE = "https://issuer.test", "kafka"
@@ -176,7 +176,7 @@ def secured_kafka(folder: Path, subject: str) -> Iterator[Secured]:
                 _properties(keys),
                 also=ports,
                 folder=(secrets, INSIDE),
-                jvm=f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={keys}",
+                jvm=f"{SPARING} -Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={keys}",
             )
         )
         yield Secured(container, authority, issuer, folder, ports)

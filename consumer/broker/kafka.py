@@ -221,6 +221,9 @@ class Kafka:
         if not wanted <= set(range(count or 0)):
             raise BrokerError(missing(topic))
         bounds = self._offsets.bounds([TopicPartition(topic, number) for number in sorted(wanted)], ANSWER_TIME)
+        empty = all(oldest == end for oldest, end in bounds.values())  # then nothing is fetched, which would be refused
+        if empty and (lacking := self._admin.lacking({topic: ("Read",)}, ANSWER_TIME)):
+            raise BrokerError("; ".join(lacking))
         return read_whole(self._reader_config(), bounds, self.bootstrap)
 
     def log_reader(self) -> KafkaLogReader:

@@ -13,7 +13,8 @@ import uvloop
 
 from consumer.cli.leaving import leave
 from consumer.cli.process import allow_many_connections, collect_garbage_rarely, give_memory_back
-from consumer.cli.wiring import kafka, load_settings, pipeline, subscribed, tracing
+from consumer.cli.replica import pipeline, subscribed, tracing
+from consumer.cli.wiring import kafka, load_settings
 from consumer.clock import SystemClock
 from consumer.health import Health, HealthServer
 from consumer.logs import get_logger

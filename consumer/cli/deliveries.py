@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.arrears import Arrears, arrears
+from consumer.cli.known import roster
 from consumer.cli.output import json_option, print_json, print_table, when
-from consumer.cli.wiring import kafka, load_settings, roster
+from consumer.cli.wiring import kafka, load_settings
 
 if TYPE_CHECKING:
     from consumer.roster import Roster

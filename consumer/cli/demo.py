@@ -20,7 +20,7 @@ from rich.table import Table
 from consumer.broker.kafka import EmbeddedKafka, Kafka
 from consumer.cli.consume import run_until_signalled
 from consumer.cli.receiver import Arrival, Receiver
-from consumer.cli.wiring import pipeline
+from consumer.cli.replica import pipeline
 from consumer.clock import SystemClock
 from consumer.codec import Codec
 from consumer.errors import SprintlyError

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consumer.cli.wiring import entries, kafka, load_settings, refusal, seal
+from consumer.cli.known import entries, refusal, seal
+from consumer.cli.wiring import kafka, load_settings
 from consumer.entries import latest, read_entries, read_fields, write_entry, write_fields, write_removal
 from consumer.errors import ConfigurationError, SprintlyError
 from consumer.event import Record

@@ -14,9 +14,10 @@ from consumer.announcement import Progress, announce, follow
 from consumer.arrears import ANSWER_TIME
 from consumer.broker import FOREVER
 from consumer.cli.arguments import DURATION, MOMENT
+from consumer.cli.known import roster
 from consumer.cli.output import json_option, print_json, print_table, progress, when
 from consumer.cli.subscribing import check, set_
-from consumer.cli.wiring import kafka, load_settings, roster
+from consumer.cli.wiring import kafka, load_settings
 from consumer.clock import SystemClock
 from consumer.control import Kind, Word
 from consumer.errors import ConfigurationError, SprintlyError

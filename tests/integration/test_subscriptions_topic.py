@@ -61,4 +61,14 @@ def test_subscriptions_are_set_sealed_and_read(kafka_bootstrap: str, tmp_path: P
             replica.wait_until_ready()
             made.produce(*map(event, range(50, 60)))
             eventually(lambda: switch.count("/t0ps3cret") == 60, "it does not go on", replica)
+
+            made.delete_topic(topic)  # by mistake; what it held stays active
+            made.create_topics()
+            made.subscribe(new=f"{receiver.url}/new")
+            assert made.run("subscriptions", "set", str(made.subscriptions), SPRINTLY_OPTIONS_KEY=NEW).returncode == 0
+            eventually(lambda: "subscriptions changed" in replica.text, "it is not read", replica)
+            assert "the subscriptions topic was made anew" in replica.text
+            made.produce(*map(event, range(60, 70)))
+            counts = {"/t0ps3cret": 70, "/other": 70, "/new": 10}
+            eventually(lambda: {path: switch.count(path) for path in counts} == counts, "not all arrived", replica)
             assert replica.stop() == 0

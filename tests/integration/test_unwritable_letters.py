@@ -71,9 +71,7 @@ def delete(installation: Installation, topic: str) -> str:
     Nothing else makes a cluster of one broker refuse writes, and nothing but them: it counts as in sync with itself
     whatever `min.insync.replicas` says, and limits of timestamps hold for the markers of transactions too (4.3.1).
     """
-    client = admin(installation)
-    client.delete_topics([topic])[topic].result()
-    eventually(lambda: topic not in installation.kafka.partitions(10), "it is still there")
+    installation.delete_topic(topic)
     return f"the topic {topic} does not exist; `sprintly-services topics create` makes it"
 
 

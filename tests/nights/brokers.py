@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
-from confluent_kafka.admin import AdminClient
 from nights.night import Night, Place
 from receivers import Answer, Got, Reply
 from registries import LocalRegistry
@@ -64,10 +63,7 @@ class NothingTaken(Night):
         return 400 if self._refusing and got.path == "/acme" else 204
 
     def provoke(self) -> None:
-        topic = f"{self.made.topic}.dlq"
-        client = AdminClient({"bootstrap.servers": self.place.bootstrap})
-        client.delete_topics([topic])[topic].result()
-        self.until(lambda: topic not in self.made.kafka.partitions(10), "it is still there")
+        self.made.delete_topic(f"{self.made.topic}.dlq")
         self._refusing = True
         self.write(1)
         self.until(lambda: any("cycle" in why for why in self.unready().values()), "no replica says so")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from confluent_kafka.admin import AdminClient
 from nights.night import PARTITIONS, Night
 
 
@@ -111,9 +110,7 @@ class NotReadyWithoutControl(Night):
 
     def provoke(self) -> None:
         self.made.do("subscriptions", "disable", "acme")
-        topic = f"{self.made.topic}.control"
-        client = AdminClient({"bootstrap.servers": self.place.bootstrap})
-        client.delete_topics([topic])[topic].result()
+        self.made.delete_topic(f"{self.made.topic}.control")
         self.until(lambda: any("control" in why for why in self.unready().values()), "nobody misses it")
 
     def mend(self) -> None:

@@ -15,8 +15,9 @@ import click
 import schemas
 from consumer.cli.output import json_option, plain, print_json
 from consumer.cli.payloads import read_payloads
+from consumer.cli.replica import transport, workers
 from consumer.cli.services.catalogue import the_service
-from consumer.cli.wiring import load_settings, transport, workers
+from consumer.cli.wiring import load_settings
 from consumer.clock import SystemClock
 from consumer.codec import Codec
 from consumer.errors import ConfigurationError, InvalidPayload, SprintlyError
