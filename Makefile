@@ -10,7 +10,7 @@ READY := .venv/.made-from-lock
 PIP := -m pip --disable-pip-version-check
 ARGS ?=
 # Tests wait for brokers most of their time. Each worker that meets a test on Kafka starts one of its own.
-WORKERS ?= 3
+WORKERS ?= 4
 PIP_TOOLS := 7.6.2
 # What the references of `make bench` need that the project does not; where it cannot be had, they are left out.
 REFERENCES := benchmarks/references/requirements

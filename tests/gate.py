@@ -11,12 +11,13 @@ with Gate("127.0.0.1", 8080) as gate:
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
+
+from ports import free_port
 
 PATIENCE = 10.0  # seconds that anything here may take
 
@@ -33,8 +34,7 @@ class Gate:
         self._writers: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._delay = 0.0
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     def open(self) -> None:
         """Listen, and forward what comes, and what had been stalled."""

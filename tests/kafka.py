@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from ports import LOOPBACK, free_port
 
 VERSION = "4.3.1"
 IMAGE = f"apache/kafka:{VERSION}"
@@ -23,7 +23,6 @@ PROGRAMS = {"kafka-configs.sh": "kafka.admin.ConfigCommand"}  # what the scripts
 # Measured: 2.9 s of CPU until it answers, 5.7 without them, and half as much later.
 SPARING = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 START_TIMEOUT = 90.0  # seconds; it takes 3 to 5 where nothing else runs
-LOOPBACK = "127.0.0.1"
 ADDRESS_VARIABLE = "SPRINTLY_TEST_BOOTSTRAP"
 # Whether what cannot be had here (Kafka, registry, Docker) makes its tests fail, and not be skipped.
 REQUIRED = any(os.environ.get(name, "").lower() in ("1", "true") for name in ("SPRINTLY_REQUIRE_KAFKA", "CI"))
@@ -217,13 +216,6 @@ def broker_variables(
 def _variable(name: str) -> str:
     """The image's variable for a property of the broker."""
     return "KAFKA_" + name.replace("_", "__").replace("-", "___").replace(".", "_").upper()
-
-
-def free_port() -> int:
-    """A port of this machine that was free a moment ago."""
-    with socket.create_server((LOOPBACK, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _other(port: int) -> int:

@@ -31,8 +31,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from brokers import delete_records  # noqa: E402
 from installation import Installation, Replica, eventually  # noqa: E402
-from kafka import LOOPBACK, KafkaUnavailable  # noqa: E402
+from kafka import KafkaUnavailable  # noqa: E402
 from observed import ALERTS, panels, rules  # noqa: E402
+from ports import LOOPBACK  # noqa: E402
 from prometheus import JOB, Prometheus, PrometheusMissing, Series, answered, running, selectors  # noqa: E402
 from receivers import Got, Receiver  # noqa: E402
 from registries import LocalRegistry  # noqa: E402

@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import yaml
-from kafka import LOOPBACK, free_port
+from ports import LOOPBACK, free_port
 
 JOB = "sprintly-services"  # what alerts suppose that Prometheus's job is called
 PROGRAMS = ("prometheus", "promtool")

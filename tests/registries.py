@@ -18,7 +18,8 @@ from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
-from kafka import LOOPBACK, SPARING, START_TIMEOUT, free_port
+from kafka import SPARING, START_TIMEOUT
+from ports import LOOPBACK, free_port
 from receivers import Answer, Got, Receiver, Reply
 
 from consumer.codec import WriterSchema

@@ -29,7 +29,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
-from kafka import LOOPBACK, SPARING, Container, free_port, own_kafka
+from kafka import SPARING, Container, own_kafka
+from ports import LOOPBACK, free_port
 
 INSIDE = "/secrets"  # where the broker sees its keys
 ISSUER, AUDIENCE = "https://issuer.test", "kafka"

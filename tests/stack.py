@@ -17,7 +17,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from kafka import LOOPBACK, REQUIRED, free_port
+from kafka import REQUIRED
+from ports import LOOPBACK, free_port
 from prometheus import Prometheus
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,8 +14,8 @@ import pytest
 from audit import ACCEPTED, Acceptance, Report, audit, read_accepted
 from index import Index, Place, Unreachable, parse_configuration
 from indexes import PackageIndex
-from kafka import free_port
 from locks import read_lock
+from ports import free_port
 from receivers import Raw, Reply
 from tenacity import wait_none
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import free_port
+from ports import free_port
 from receivers import Answer, Raw, Receiver, Reply, certificate, tls
 from registries import LocalRegistry
 

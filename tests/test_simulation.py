@@ -148,7 +148,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=250, stateful_step_count=120)
+TestInterleavings.settings = settings(max_examples=150, stateful_step_count=120)
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))

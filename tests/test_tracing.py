@@ -335,7 +335,7 @@ def test_without_the_library_or_its_variables_consume_says_so_in_one_sentence_an
 
 def test_off_nothing_of_opentelemetry_is_even_imported() -> None:
     done = python(
-        "import sys, consumer.cli.consume, consumer.cli.wiring as w\n"
+        "import sys, consumer.cli.consume, consumer.cli.replica as w\n"
         "from consumer.settings import Settings\n"
         "assert w.tracing(Settings.load({})) is None\n"
         "print(sorted(name for name in sys.modules if name.startswith('opentelemetry')))"

@@ -21,6 +21,7 @@ import pytest
 import requests
 import uvloop
 from clock import FakeClock
+from ports import free_port
 from receivers import CERTIFIED_NAME, Raw, Receiver, Reply, certificate, tls
 
 import services
@@ -508,12 +509,6 @@ def test_a_url_that_cannot_be_called_is_refused(url: str) -> None:
     assert answer.kind is AnswerKind.REFUSED
     assert answer.error.startswith("the request cannot be sent: ")
     assert SECRET not in answer.error
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def test_a_closed_port_is_transient_and_only_the_host_is_named() -> None:

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 from fuzzed import names
-from kafka import free_port
+from ports import free_port
 
 from consumer.broker import Rebalance, TopicSpec
 from consumer.broker import group as group_module

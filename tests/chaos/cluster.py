@@ -24,7 +24,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 from gate import Gate
-from kafka import LOOPBACK, Container, Listener, free_port, own_kafka
+from kafka import Container, Listener, own_kafka
+from ports import LOOPBACK, free_port
 
 AGAIN = 1.0  # seconds after which it is asked again
 ANSWER = 30.0  # seconds that the broker may take for one of our questions

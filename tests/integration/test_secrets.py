@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from installation import Installation, eventually
-from kafka import free_port
 from mailserver import MailServer
 from payloads import documented
 from planted import Garden, echoes, secret_options, secrets_of_url
+from ports import free_port
 from receivers import Got, Receiver, Reply, certificate, tls
 
 from consumer.deadletter import DeadLetter, read_dead_letter

@@ -19,9 +19,10 @@ from typing import Any, ClassVar, Protocol
 from urllib.error import URLError
 
 from installation import Installation, Replica
-from kafka import LOOPBACK, Container, KafkaUnavailable, free_port
+from kafka import Container, KafkaUnavailable
 from nights.runbook import OURS, Block, Command, section
 from observed import ALERTS
+from ports import LOOPBACK, free_port
 from prometheus import Prometheus, PrometheusMissing, running
 from receivers import Answer, Got, Receiver
 from sequences import event
