@@ -131,6 +131,7 @@ def {function}(b, p, end, depth):
 """
 
 # A few bytes could announce 2^62 of them.
+MOST_WEIGHTLESS = 1_000  # values of no bytes in one record: each costs time, whatever the wire holds
 WEIGHTLESS = "raise Unreadable('malformed: array items of no bytes')"
 
 
@@ -198,6 +199,7 @@ class _Source:
         self._recursive = recursive(named)
         self._names: dict[int, str] = {}  # of the function made for a definition, by the definition's identity
         self._functions: list[str] = []
+        self._weights: dict[str, tuple[int, bool]] = {}  # of the records by name, as `_weigh` returns them
 
     def compiled(self, name: str) -> Any:
         """Return one of the functions, ready to be called."""
@@ -208,6 +210,8 @@ class _Source:
     def record(self, node: Mapping[str, Any]) -> str:
         if id(node) in self._names:
             return self._names[id(node)]
+        if self._weigh(node)[0] > MOST_WEIGHTLESS:
+            raise ValueError(f"{node['name']} holds more than {MOST_WEIGHTLESS:,} values that take no bytes")
         name = self._name(node)
         fields = [self._field(field["name"], field["type"]) for field in node["fields"]]
         deeper = DEEPER if node["name"] in self._recursive else ""
@@ -224,7 +228,7 @@ class _Source:
         return self._value(node, f"{record}[{name!r}]", null="pass")
 
     def _array(self, node: Mapping[str, Any]) -> str:
-        item = WEIGHTLESS if self._weightless(node["items"]) else self._value(node["items"], "item", null="item = None")
+        item = WEIGHTLESS if self._weigh(node["items"])[1] else self._value(node["items"], "item", null="item = None")
         return self._add(ARRAY, self._name(node), item=item)
 
     def _map(self, node: Mapping[str, Any]) -> str:
@@ -274,14 +278,28 @@ class _Source:
     def _resolved(self, node: Node) -> Node:
         return self._named.get(node, node) if isinstance(node, str) else node
 
-    def _weightless(self, node: Node) -> bool:
-        """Tell whether a value of this type takes no bytes on the wire."""
+    def _weigh(self, node: Node) -> tuple[int, bool]:
+        """Return how many values within one of this type take no bytes on the wire, and whether it takes none itself.
+
+        Nothing that is read bounds those: records that hold another one twice, which holds another one twice, are
+        millions after twenty levels. What comes in unions, arrays and maps is not among them, since these take bytes.
+        """
         node = self._resolved(node)
         if not isinstance(node, dict):
-            return bool(node == "null")
-        if node["type"] in ("record", "error") and node["name"] not in self._recursive:
-            return all(self._weightless(field["type"]) for field in node["fields"])
-        return bool(node["type"] == "null" or (node["type"] == "fixed" and node["size"] == 0))
+            return int(node == "null"), node == "null"
+        if node["type"] in ("record", "error"):
+            return self._weigh_record(node)
+        weightless = node["type"] == "null" or (node["type"] == "fixed" and node["size"] == 0)
+        return int(weightless), weightless
+
+    def _weigh_record(self, node: Mapping[str, Any]) -> tuple[int, bool]:
+        name = node["name"]
+        if name not in self._weights:
+            self._weights[name] = 0, False  # while it is weighed: one that needs itself has no value
+            fields = [self._weigh(field["type"]) for field in node["fields"]]
+            weightless = name not in self._recursive and all(weightless for _, weightless in fields)
+            self._weights[name] = sum(count for count, _ in fields) + weightless, weightless
+        return self._weights[name]
 
 
 def _filled(template: str, **parts: str) -> str:

@@ -35,6 +35,7 @@ def reader(schema: Any) -> Reader:
     return Reader(parsed, named)
 
 
+NOTHING_TWICE = {"one": {}, "other": {}}
 EVENT: Any = parse_schema(schemas.load())
 EVENT_READER = reader(schemas.load())
 CODEC = Codec()
@@ -310,6 +311,25 @@ def test_a_fields_name_is_never_code(name: str) -> None:
 def test_a_schema_that_fastavro_lets_pass_is_refused(kind: Any, expected: str) -> None:
     with pytest.raises((TypeError, ValueError), match=expected):
         reader(record("R", x=kind))
+
+
+def twice(levels: int) -> dict[str, Any]:
+    """Return a record that holds another one twice, and that one another one twice …; the last has no fields."""
+    inner: Any = record("R0")
+    for level in range(1, levels + 1):
+        inner = record(f"R{level}", one=inner, other=f"R{level - 1}")
+    return record("Whole", inner=inner, end="long")
+
+
+def test_values_of_no_bytes_are_read_as_far_as_they_are_few() -> None:
+    found, end = reader(twice(2)).read(b"\x02", 0)
+    assert (found, end) == ({"inner": {"one": NOTHING_TWICE, "other": NOTHING_TWICE}, "end": 1}, 1)
+
+
+@pytest.mark.parametrize("levels", [12, 200])
+def test_a_schema_whose_values_are_millions_of_no_bytes_is_refused(levels: int) -> None:
+    with pytest.raises(ValueError, match="Whole holds more than 1,000 values that take no bytes"):
+        reader(twice(levels))
 
 
 def test_a_fields_name_has_to_be_text() -> None:
