@@ -130,8 +130,8 @@ def {function}(b, p, end, depth):
     return values, p
 """
 
-# A few bytes could announce 2^62 of them.
 MOST_WEIGHTLESS = 1_000  # values of no bytes in one record: each costs time, whatever the wire holds
+# A few bytes could announce 2^62 of them.
 WEIGHTLESS = "raise Unreadable('malformed: array items of no bytes')"
 
 

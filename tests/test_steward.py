@@ -223,7 +223,7 @@ def test_where_nobody_knows_what_was_carried_out_only_what_still_holds_does() ->
     assert read_note(new.log.notes[P0]) == Note(2)
 
 
-def test_a_control_topic_that_was_made_anew_is_begun_with_its_end() -> None:
+def test_of_a_control_topic_made_anew_before_a_replica_began_all_is_carried_out() -> None:
     r = replica()
     write(r, 5)
     r.log.notes[P0] = '{"control": 99}'

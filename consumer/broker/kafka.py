@@ -222,8 +222,8 @@ class Kafka:
             raise BrokerError(missing(topic))
         bounds = self._offsets.bounds([TopicPartition(topic, number) for number in sorted(wanted)], ANSWER_TIME)
         empty = all(oldest == end for oldest, end in bounds.values())  # then nothing is fetched, which would be refused
-        if empty and (lacking := self._admin.lacking({topic: ("Read",)}, ANSWER_TIME)):
-            raise BrokerError("; ".join(lacking))
+        if empty and (refused := self._refused(topic, "Read")):
+            raise BrokerError(refused)
         return read_whole(self._reader_config(), bounds, self.bootstrap)
 
     def log_reader(self) -> KafkaLogReader:
@@ -241,8 +241,11 @@ class Kafka:
 
     def _complain(self, topic: str, operation: str) -> NoReturn:
         """Say why a topic cannot be seen, which is needed for `operation`: it may not be known of, or is not there."""
-        lacking = self._admin.lacking({topic: (operation,)}, ANSWER_TIME)
-        raise BrokerError("; ".join(lacking) or missing(topic))
+        raise BrokerError(self._refused(topic, operation) or missing(topic))
+
+    def _refused(self, topic: str, operation: str) -> str:
+        """Return which right is missing for an operation on a topic, as far as that is known; "" if none."""
+        return "; ".join(self._admin.lacking({topic: (operation,)}, ANSWER_TIME))
 
     def _await(self, topics: set[str], partitions: int = 1) -> None:
         """Wait until the brokers know of topics, or so many partitions of theirs, that the controller has made."""

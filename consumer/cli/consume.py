@@ -56,7 +56,7 @@ def consume(config: Path | None) -> None:
             server = stack.enter_context(HealthServer(settings.http, health, metrics))
             get_logger("consume").info("serving metrics and health", host=settings.http.host, port=server.port)
         uvloop.run(_run(replica))
-    leave(0)
+    leave(0)  # before `replica` goes, and its clients with it
 
 
 async def _run(replica: Pipeline) -> None:
